@@ -18,9 +18,11 @@
     best.json            which of them is the best so far, with `train.keep_best` (best.py)
     final/               the trained model, for `from_pretrained`
     rolled-back/         what `wdstream run rollback` moved aside
+    failed.rank-N.json   why a process of the last start failed, for the others (train/launch/statuses.py)
     lock                 held by the process that trains here
 
-Only the main process writes. Names and forms are stable: a folder of an older version is still read.
+Only the main process writes, but for failed.rank-N.json. Names and forms are stable: a folder of an older version is
+still read.
 """
 
 from collections.abc import Iterator
@@ -108,6 +110,15 @@ class RunLayout:
         self.best = output / "best.json"
         self.final = output / "final"
         self.lock = output / "lock"
+
+    @property
+    def failures(self) -> list[Path]:
+        """Files in which processes of the last start said why they failed."""
+        return sorted(self.output.glob("failed.rank-*.json"))
+
+    def failure(self, rank: str) -> Path:
+        """That of one process."""
+        return self.output / f"failed.rank-{rank}.json"
 
     @property
     def growing(self) -> tuple[Path, ...]:

@@ -18,6 +18,7 @@ from wdstream.train.launch.statuses import (
     lost_processes,
     process_status,
     stopped_end,
+    told_failures,
 )
 
 EPILOG = """\
@@ -97,9 +98,10 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     from wdstream.config.schema import load_config
 
     config = load_config(path, overrides)
+    from wdstream.runs.layout import RunLayout
     from wdstream.train.loop import train
 
-    with lost_processes():
+    with told_failures(RunLayout(config.train.output), os.environ), lost_processes():
         is_finished = train(config, signals)
     wanted = config.train.stopped_status
     ended = Ended(how="finished", status=FINISHED) if is_finished else stopped_end(wanted)

@@ -19,6 +19,7 @@ from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError
 from wdstream.plan.summary import held_out_notes
+from wdstream.runs.layout import RunLayout
 from wdstream.runs.losses import LossRows
 from wdstream.runs.record import run_lock
 from wdstream.train.contents import StepContents
@@ -26,6 +27,7 @@ from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
+from wdstream.train.launch.statuses import forget_failures
 from wdstream.train.model.init import load_optimizer
 from wdstream.train.optimizer.resumed import load_start, rate_notes
 from wdstream.train.optimizer.schedule_free import averaged_weights
@@ -58,6 +60,8 @@ def train(config: Config, signals: StopSignals) -> bool:
     """
     accelerator = start_accelerator(config)
     with run_lock(config.train.output) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            forget_failures(RunLayout(config.train.output))
         run = open_run(config, accelerator)
         is_finished = train_run(run, signals)
         del run

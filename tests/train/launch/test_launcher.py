@@ -20,7 +20,7 @@ from wdstream.errors import ConfigError, TrainError
 from wdstream.storage.processes import kill_tree
 from wdstream.train.launch.launcher import end_status, start_launcher
 from wdstream.train.launch.signals import StopSignals
-from wdstream.train.launch.statuses import Ended, LaunchFolder, lost_processes, read_ends
+from wdstream.train.launch.statuses import LOST, Ended, LaunchFolder, lost_processes, read_ends
 
 RANK = """
 import os, sys, time
@@ -106,6 +106,37 @@ def test_a_rank_that_says_why_comes_before_one_that_lost_it(tmp_path: Path, capf
     LaunchFolder(tmp_path, "1").tell_end(Ended(how="failed", status=2, reason="train.lr: no number"))
     assert end_status(tmp_path, 1) == 2
     assert capfd.readouterr().err == "wdstream launch: train.lr: no number\n"
+
+
+def test_a_rank_that_was_killed_comes_before_those_that_lost_it(tmp_path: Path) -> None:
+    for rank in "012":
+        LaunchFolder(tmp_path, rank).tell_pid()
+    LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=1, reason=f"{LOST} has ended, so this one ends"))
+    with pytest.raises(TrainError, match=r"^rank 2 ended without saying how \(killed"):
+        end_status(tmp_path, 1, gone=["2", "0", "1"])  # the launcher killed rank 1 as well
+    with pytest.raises(TrainError, match=r"^rank 1, 2 ended without saying how"):
+        end_status(tmp_path, 1)
+
+
+KILLED = """
+import os, signal, time
+from wdstream.train.launch.statuses import LaunchFolder
+if os.fork():
+    time.sleep(1)  # in the place of rank 0, which the launcher kills later
+    os.environ["RANK"] = "0"
+    LaunchFolder.of(os.environ).tell_pid()
+    time.sleep(3)
+else:
+    os.environ["RANK"] = "1"
+    LaunchFolder.of(os.environ).tell_pid()
+    time.sleep(2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_first_of_those_that_say_nothing_is_the_one_that_failed() -> None:
+    with pytest.raises(TrainError, match=r"^rank 1 ended without saying how"):
+        start_launcher([sys.executable, "-c", KILLED], limit_s=None)
 
 
 def test_an_option_that_the_launcher_does_not_know_is_a_usage_error() -> None:

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -10,7 +11,17 @@ from tests.helpers.processes import finish, start_world
 from tests.helpers.training import TRAIN, Workplace, arguments, wait_for_steps
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.launch.statuses import FOLDER_VARIABLE, Ended, lost_processes, process_status, stopped_end
+from wdstream.runs.layout import RunLayout
+from wdstream.train.launch.statuses import (
+    FOLDER_VARIABLE,
+    LOST,
+    Ended,
+    forget_failures,
+    lost_processes,
+    process_status,
+    stopped_end,
+    told_failures,
+)
 
 ACCELERATE, TORCHRUN, OURS = (
     {"ACCELERATE_MIXED_PRECISION": "no"},
@@ -86,3 +97,35 @@ def test_a_late_process_is_measured_by_the_limit_that_holds() -> None:
 def test_other_errors_stay() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"), lost_processes():
         raise RuntimeError("shapes differ")
+
+
+def fails(files: RunLayout, rank: int, error: Exception, size: int = 2) -> str:
+    with pytest.raises(type(error)) as raised, told_failures(files, {"RANK": str(rank), "WORLD_SIZE": str(size)}):
+        raise error
+    return str(raised.value)
+
+
+def test_a_rank_that_lost_another_says_which_and_why(tmp_path: Path) -> None:
+    files = RunLayout(tmp_path)
+    lost = f"{LOST} has ended, so this one ends too; it was killed"
+    assert fails(files, 0, TrainError(lost)) == lost  # nobody said why
+    assert fails(files, 0, TrainError("alone"), size=1) == "alone" and files.failures == []
+    assert fails(files, 2, TrainError("5 pages failed")) == "5 pages failed"
+    fails(files, 1, OSError(28, "No space left on device", "/full"))
+    assert fails(files, 0, TrainError(lost)).endswith(
+        f"so this one ends too: rank 2 on {gethostname()}: 5 pages failed"
+    )
+    assert "/full: No space left on device" in files.failure("1").read_text()
+    forget_failures(files)
+    assert files.failures == []
+
+
+def test_an_error_of_the_main_process_alone_is_said_by_all(workplace: Workplace, tmp_path: Path) -> None:
+    shards, _ = workplace.damaged_shards()
+    settings = (f"data.train=[{{path: {shards}}}]", "data.max_bad_fraction=0.0", "data.eval=[]")
+    for _ in range(2):  # the second start does not read what the first one left
+        ended = finish(start_world(TRAIN, arguments(workplace, tmp_path, *settings), size=2))
+        assert [status for status, _ in ended] == [1, 1]
+        assert "rank 1 on" in ended[1][1] and f"rank 0 on {gethostname()}: " in ended[1][1]
+        assert all("more than data.max_bad_fraction 0.0 allows" in printed for _, printed in ended)
+    assert [path.name for path in RunLayout(tmp_path).failures] == ["failed.rank-0.json"]

@@ -60,7 +60,7 @@ def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
                 start_new_session=True,
                 preexec_fn=_prepare_launcher,
             )
-            while process.poll() is None or signals.living():
+            while signals.living() or process.poll() is None:
                 signals.forward()
                 if signals.is_over(limit_s):
                     kill_tree(process.pid)
@@ -68,15 +68,20 @@ def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
                     process.wait()
                     raise TrainError(f"training was killed{signals.why}; the newest checkpoint is as it was")
                 time.sleep(_POLL_S)
-        return end_status(folder, process.returncode)
+        return end_status(folder, process.returncode, gone=signals.gone)
 
 
-def end_status(folder: Path, launcher_status: int) -> int:
+def end_status(folder: Path, launcher_status: int, gone: Sequence[str] = ()) -> int:
     """The status of the training processes: that of the first rank that failed, or else of all.
 
-    A rank that failed because another one ended comes after those that say why. What they say counts, also where the
-    launcher itself says something else: it may have got a signal, too. Why a rank failed is printed once more, after
-    the traceback that the launcher makes of it.
+    A rank that failed because another one ended comes after those that say why, and after one that was killed. What
+    they say counts, also where the launcher itself says something else: it may have got a signal, too. Why a rank
+    failed is printed once more, after the traceback that the launcher makes of it.
+
+    Args:
+        folder: where the processes say how they are.
+        launcher_status: of `accelerate launch`.
+        gone: ranks in the order in which they ended: of several that say nothing the launcher closed all but the first.
 
     Raises:
         TrainError: one of them did not say how it ended, or none began.
@@ -85,14 +90,15 @@ def end_status(folder: Path, launcher_status: int) -> int:
     ends = read_ends(folder)
     silent = read_processes(folder).keys() - ends.keys()
     failed = [ended for ended in ends.values() if ended.how == "failed"]
-    if failed:
+    if failed and not (silent and all(LOST in ended.reason for ended in failed)):
         first = min(failed, key=lambda ended: LOST in ended.reason)
         print(printable(f"wdstream launch: {first.reason}"), file=sys.stderr, flush=True)
         return first.status
     if not ends and not silent and launcher_status == _USAGE_ERROR:
         raise ConfigError("accelerate launch does not take these options; it says above which, and its --help has all")
     if silent or not ends:
-        who = f"rank {', '.join(sorted(silent, key=int))} ended" if silent else "no training process began, or it ended"
+        first_gone = [rank for rank in gone if rank in silent][:1] or sorted(silent, key=int)
+        who = f"rank {', '.join(first_gone)} ended" if silent else "no training process began, or it ended"
         raise TrainError(
             f"{who} without saying how (killed, such as for want of memory, or a fault: its traceback is above); "
             f"accelerate launch: status {launcher_status}; the same command continues from the newest checkpoint"
@@ -105,6 +111,10 @@ class ForwardedSignals(CaughtSignals):
 
     Args:
         folder: where they say who they are.
+
+    Attributes:
+        gone: ranks of processes that have ended, in the order in which that was seen.
+        why: what ended the launch, for the user.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -114,6 +124,7 @@ class ForwardedSignals(CaughtSignals):
         self._times: list[float] = []
         self._sent: dict[int, int] = {}
         self._processes: dict[int, psutil.Process] = {}
+        self.gone: list[str] = []
         self.why = ""
 
     def forward(self) -> None:
@@ -128,12 +139,14 @@ class ForwardedSignals(CaughtSignals):
 
     def living(self) -> list[psutil.Process]:
         """The training processes that have not ended."""
-        for pid, began in read_processes(self._folder).values():
+        for rank, (pid, began) in read_processes(self._folder).items():
             if pid not in self._processes:
                 with suppress(psutil.NoSuchProcess):
                     process = psutil.Process(pid)
                     if process.create_time() == began:
                         self._processes[pid] = process
+            if rank not in self.gone and not (pid in self._processes and _is_alive(self._processes[pid])):
+                self.gone.append(rank)
         return [process for process in self._processes.values() if _is_alive(process)]
 
     def is_over(self, limit_s: float | None) -> bool:

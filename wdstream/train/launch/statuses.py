@@ -14,18 +14,25 @@ learns the truth from a folder that it makes for each start and names in the env
 
 A folder and not a pipe: it needs no descriptor that every launcher in between passes on, and a process that was killed
 is one that left no `ended` file. Each start has its own, so two runs never mix.
+
+The processes of one run hear of each other's end as of a connection that is closed. Which of them failed, and why, they
+read in its output folder, where the first one wrote it before it ended (`told_failures`).
 """
 
+import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, WdstreamError, file_trouble
+from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import write_file
 from wdstream.train.launch.signals import is_launched
 
@@ -149,3 +156,56 @@ def lost_processes(limit: str = "train.collective_minutes allows") -> Iterator[N
                 f"{LOST} did not come in time: it hangs, or needs longer than {limit} ({text.splitlines()[0]})"
             ) from error
         raise
+
+
+_WAIT_S = 3.0
+"""A network file system may show the file of another machine some seconds later."""
+
+
+@contextmanager
+def told_failures(files: RunLayout, environment: Mapping[str, str]) -> Iterator[None]:
+    """Inside, an error of this process is written where the others of its run read it, before they lose this one; the
+    error of one that lost another says which that was, and why.
+
+    Args:
+        files: of the run.
+        environment: of this process, which says who it is.
+
+    Raises:
+        TrainError: another process failed, and said why.
+    """
+    rank, size = environment.get("RANK", "0"), int(environment.get("WORLD_SIZE", "1"))
+    try:
+        yield
+    except Exception as error:
+        is_own = not (isinstance(error, TrainError) and LOST in str(error))
+        if size > 1 and is_own:
+            _tell_failure(files, rank, error)
+        elif size > 1 and (said := _first_failure(files)):
+            raise TrainError(f"{LOST} has ended, so this one ends too: {said}") from error
+        raise
+
+
+def forget_failures(files: RunLayout) -> None:
+    """Remove what processes of an earlier start said; before any of this one can fail by itself."""
+    for path in files.failures:
+        path.unlink(missing_ok=True)
+
+
+def _tell_failure(files: RunLayout, rank: str, error: Exception) -> None:
+    message = str(error) if isinstance(error, WdstreamError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename is not None:
+        message = file_trouble(error)
+    found = {"rank": rank, "host": gethostname(), "time": time.time(), "message": message}
+    with suppress(OSError):  # such as a disk that is full: the process itself still prints why
+        write_file(files.failure(rank), json.dumps(found).encode())
+
+
+def _first_failure(files: RunLayout) -> str | None:
+    """Who failed first, and why; None where nobody says so: it was killed."""
+    until = time.monotonic() + _WAIT_S
+    while not files.failures and time.monotonic() < until:
+        time.sleep(0.1)
+    found = [json.loads(path.read_bytes()) for path in files.failures]
+    first = min(found, key=lambda one: float(one["time"]), default=None)
+    return None if first is None else f"rank {first['rank']} on {first['host']}: {first['message']}"
