@@ -18,7 +18,7 @@ from wdstream.train.launch.statuses import (
     lost_processes,
     process_status,
     stopped_end,
-    told_failures,
+    reported_failures,
 )
 
 EPILOG = """\
@@ -101,7 +101,7 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     from wdstream.runs.layout import RunLayout
     from wdstream.train.loop import train
 
-    with told_failures(RunLayout(config.train.output), os.environ), lost_processes():
+    with reported_failures(RunLayout(config.train.output), os.environ), lost_processes():
         is_finished = train(config, signals)
     wanted = config.train.stopped_status
     ended = Ended(how="finished", status=FINISHED) if is_finished else stopped_end(wanted)

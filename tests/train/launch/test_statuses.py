@@ -20,7 +20,7 @@ from wdstream.train.launch.statuses import (
     lost_processes,
     process_status,
     stopped_end,
-    told_failures,
+    reported_failures,
 )
 
 ACCELERATE, TORCHRUN, OURS = (
@@ -100,7 +100,7 @@ def test_other_errors_stay() -> None:
 
 
 def fails(files: RunLayout, rank: int, error: Exception, size: int = 2) -> str:
-    with pytest.raises(type(error)) as raised, told_failures(files, {"RANK": str(rank), "WORLD_SIZE": str(size)}):
+    with pytest.raises(type(error)) as raised, reported_failures(files, {"RANK": str(rank), "WORLD_SIZE": str(size)}):
         raise error
     return str(raised.value)
 

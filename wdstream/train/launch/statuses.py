@@ -16,7 +16,7 @@ A folder and not a pipe: it needs no descriptor that every launcher in between p
 is one that left no `ended` file. Each start has its own, so two runs never mix.
 
 The processes of one run hear of each other's end as of a connection that is closed. Which of them failed, and why, they
-read in its output folder, where the first one wrote it before it ended (`told_failures`).
+read in its output folder, where the first one wrote it before it ended (`reported_failures`).
 """
 
 import json
@@ -163,7 +163,7 @@ _WAIT_S = 3.0
 
 
 @contextmanager
-def told_failures(files: RunLayout, environment: Mapping[str, str]) -> Iterator[None]:
+def reported_failures(files: RunLayout, environment: Mapping[str, str]) -> Iterator[None]:
     """Inside, an error of this process is written where the others of its run read it, before they lose this one; the
     error of one that lost another says which that was, and why.
 

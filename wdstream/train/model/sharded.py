@@ -48,7 +48,7 @@ def load_spread(
         return load(True)
     loaded: list[PreTrainedModel | PeftModel] = [] if accelerator.is_main_process else [load(False)]
     from_main(lambda: loaded.append(load(True)), is_main=accelerator.is_main_process)
-    _sharesmall_tensors(loaded[0], is_main=accelerator.is_main_process)
+    _share_small_tensors(loaded[0], is_main=accelerator.is_main_process)
     _allocate(loaded[0])
     return loaded[0]
 
@@ -125,8 +125,8 @@ def _kept_ties(model: nn.Module) -> Iterator[None]:
         del vars(model)["tie_weights"]
 
 
-def _sharesmall_tensors(model: nn.Module, *, is_main: bool) -> None:
-    """Give all tensors of the modules that are no parameters the values that the main process has."""
+def _share_small_tensors(model: nn.Module, *, is_main: bool) -> None:
+    """Give every tensor of the modules that is not a parameter the value that the main process has."""
     found = [{place: tensor for place, _, tensor in small_tensors(model)} if is_main else {}]
     broadcast_object_list(found)
     for place, module, _ in [] if is_main else list(small_tensors(model)):
