@@ -31,7 +31,7 @@ from wdstream.train.evaluate.sets import evaluate
 from wdstream.train.launch.fsdp import settle_fsdp
 from wdstream.train.model.ema import EMA_FILE, AverageWeights
 from wdstream.train.model.load import load_model
-from wdstream.train.model.sharded import load_spread, prepare
+from wdstream.train.model.sharded import load_spread, prepare_spread
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.export import export_final
@@ -77,7 +77,7 @@ def main(model_dir: str, work: Path, precision: Literal["no", "bf16"], option: s
     torch.manual_seed(0)  # as a run does: new weights are the same on all ranks
     bare = load_spread(accelerator, lambda whole: load_model(config, torch.device("cpu"), has_numbers=whole))
     head = LossHead(bare)
-    model, optimizer = prepare(accelerator, bare, make_optimizer(bare, config.train))
+    model, optimizer = prepare_spread(accelerator, bare, make_optimizer(bare, config.train))
     engine = TrainEngine(
         accelerator=accelerator,
         model=model,

@@ -23,7 +23,7 @@ from wdstream.runs.layout import RunLayout
 from wdstream.testing import make_samples
 from wdstream.train.launch.fsdp import settle_fsdp
 from wdstream.train.model.load import load_model
-from wdstream.train.model.sharded import load_spread, prepare
+from wdstream.train.model.sharded import load_spread, prepare_spread
 from wdstream.train.optimizer.groups import freeze_parts, group_rates, learning_groups
 from wdstream.train.optimizer.optimizer import keep_settings, make_optimizer, trained_alone
 from wdstream.train.saving.checkpoint import Checkpoints
@@ -50,7 +50,7 @@ def engine_of(accelerator: Accelerator, config: Config) -> TrainEngine:
     bare = load_spread(accelerator, lambda whole: load_model(config, torch.device("cpu"), has_numbers=whole))
     freeze_parts(bare, config.train)
     head, groups = LossHead(bare), learning_groups(bare, config.train)
-    model, optimizer = prepare(accelerator, bare, make_optimizer(bare, config.train, groups))
+    model, optimizer = prepare_spread(accelerator, bare, make_optimizer(bare, config.train, groups))
     return TrainEngine(
         accelerator=accelerator,
         model=model,

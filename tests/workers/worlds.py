@@ -22,7 +22,7 @@ from wdstream.families.registry import load_family
 from wdstream.testing import make_samples
 from wdstream.train.launch.fsdp import settle_fsdp
 from wdstream.train.model.load import load_model
-from wdstream.train.model.sharded import load_spread, prepare
+from wdstream.train.model.sharded import load_spread, prepare_spread
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import TrainEngine, train_step
@@ -55,7 +55,7 @@ def open_engine(accelerator: Accelerator, model_dir: str) -> TrainEngine:
     config = Config.model_validate({"model": {"path": model_dir}, "data": {"train": [{"path": "none"}]}})
     bare = load_spread(accelerator, lambda whole: load_model(config, torch.device("cpu"), has_numbers=whole))
     head = LossHead(bare)
-    model, optimizer = prepare(accelerator, bare, make_optimizer(bare, config.train))
+    model, optimizer = prepare_spread(accelerator, bare, make_optimizer(bare, config.train))
     return TrainEngine(
         accelerator=accelerator,
         model=model,

@@ -17,8 +17,8 @@ from wdstream.train.launch.statuses import (
     LaunchFolder,
     lost_processes,
     process_status,
-    stopped_end,
     reported_failures,
+    stopped_end,
 )
 
 EPILOG = """\

@@ -18,7 +18,7 @@ from wdstream.train.model.adapter import describe_trained
 from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.init import WarmStart, require_kept
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
-from wdstream.train.model.sharded import found_by_main, load_spread, prepare
+from wdstream.train.model.sharded import found_by_main, load_spread, prepare_spread
 from wdstream.train.model.unreached import find_unreached, freeze_named
 from wdstream.train.optimizer.groups import freeze_parts, learning_groups, learns_from_images
 from wdstream.train.optimizer.optimizer import make_optimizer
@@ -78,7 +78,7 @@ def open_engine(
     optimizer = make_optimizer(bare, config.train, groups)
     # Without their parameters, which are whole, and would be kept by them under FSDP.
     groups = tuple(replace(group, parameters=()) for group in groups)
-    model, optimizer = prepare(accelerator, bare, optimizer)
+    model, optimizer = prepare_spread(accelerator, bare, optimizer)
     return TrainEngine(
         accelerator=accelerator,
         model=model,

@@ -19,8 +19,8 @@ from wdstream.train.launch.statuses import (
     forget_failures,
     lost_processes,
     process_status,
-    stopped_end,
     reported_failures,
+    stopped_end,
 )
 
 ACCELERATE, TORCHRUN, OURS = (

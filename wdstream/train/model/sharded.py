@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-Found = TypeVar("Found")
+Seen = TypeVar("Seen")
 
 
 def reads_alone(accelerator: Accelerator) -> bool:
@@ -53,12 +53,12 @@ def load_spread(
     return loaded[0]
 
 
-def found_by_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
+def found_by_main(accelerator: Accelerator, look: Callable[[], Seen]) -> Seen:
     """What a look at the weights finds, where the main process alone has them; else each looks by itself."""
     return from_main(look, is_main=accelerator.is_main_process) if reads_alone(accelerator) else look()
 
 
-def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+def prepare_spread(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
     """`Accelerator.prepare` of what `load_spread` gave, and its optimizer."""
     plugin = getattr(accelerator.state, "fsdp_plugin", None)  # which is there only under FSDP
     if plugin is not None and plugin.transformer_cls_names_to_wrap is None:

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import StateDictType
 
 from wdstream.train.saving.whole_weights import HostCopies
 
-Shards = dict[str, dict[str, object]]
+ShardedStates = dict[str, dict[str, object]]
 """Of the weights and of the optimizer's state, by the folder that they are written to."""
 
 
@@ -60,19 +60,19 @@ class ShardedWeights:
         for number, other in enumerate(accelerator._custom_objects):
             save_custom_state(other, str(folder), number)
         shards = self._shards()
-        return partial(self._write, folder, cast(Shards, self._copies.copy(shards)) if is_copied else shards)
+        return partial(self._write, folder, cast(ShardedStates, self._copies.copy(shards)) if is_copied else shards)
 
     def reserve(self) -> Callable[[], None]:
         """What asks for the memory that copies will need, for which the optimizer has taken a step; it may be called
         while training continues."""
         return partial(self._copies.reserve, self._shards())
 
-    def _shards(self) -> Shards:
+    def _shards(self) -> ShardedStates:
         (model,), (optimizer,) = self._accelerator._models, self._accelerator._optimizers
         weights, states = get_state_dict(model, optimizer, options=StateDictOptions())
         return {f"{FSDP_MODEL_NAME}_0": {"model": weights}, f"{OPTIMIZER_NAME}_0": {"optimizer": states}}
 
-    def _write(self, folder: Path, shards: Shards) -> None:
+    def _write(self, folder: Path, shards: ShardedStates) -> None:
         for name, state in shards.items():
             save(
                 state,
