@@ -64,7 +64,7 @@ def test_the_placeholder_of_an_xfa_form_is_known_by_its_notice_alone(tmp_path: P
         read(path)
 
 
-@pytest.mark.parametrize(("needs_rendering", "lines"), [(False, 0), (True, 15)])
+@pytest.mark.parametrize(("needs_rendering", "lines"), [(False, 0), (True, 20)])
 def test_pages_of_an_xfa_form_are_drawn_with_their_fields(tmp_path: Path, needs_rendering: bool, lines: int) -> None:
     path = with_xfa(CASES / "form_ap.pdf", tmp_path / "x.pdf", needs_rendering=needs_rendering, lines=lines)
     page = read(path)
