@@ -87,6 +87,13 @@ class StorageFailureError(ShardError):
     """Storage, device or network fail; whether the file is there is not known."""
 
 
+class StoreDownError(WdstreamError):
+    """A store answers nothing, or forbids everything: no file's fault, so that the job ends and can be continued.
+
+    It is no ShardError, which readers take for damage of the file.
+    """
+
+
 class DamagedSampleError(ShardError, PageError):
     """The shard is whole, but the bytes of one sample are not those that were indexed."""
 

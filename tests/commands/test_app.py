@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.command import run
 from tests.helpers.paths import PAGES
 from wdstream.commands.app import app
+from wdstream.commands.options import field_helps
 from wdstream.make_shards.options import MakeShardsOptions
 
 COMMANDS = (
@@ -147,14 +148,14 @@ def test_a_tokenizer_that_is_none_is_one_line(tmp_path: Path) -> None:
 def test_make_shards_has_an_option_for_every_setting_with_its_help() -> None:
     command = next(found for found in app.registered_commands if found.name == "make-shards").callback
     assert command is not None
-    parameters = inspect.signature(command).parameters
+    parameters, helps = inspect.signature(command).parameters, field_helps(MakeShardsOptions)
     for name, field in MakeShardsOptions.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         flag = flag.removesuffix("s") if get_origin(field.annotation) is tuple else flag  # repeated
         declared = get_args(parameters[name].annotation)[1].default
         assert declared in (flag, f"{flag}/--no-{flag[2:]}")
         assert parameters[name].default == field.default
-        assert field.description and len(field.description) > 20, name
+        assert len(helps[name]) > 20, name
     shown = " ".join(run("make-shards", "--help").stdout.split())
     for piece in ("--time-limit", "--memory-limit-mb", "--max-pixels", "Pages per"):
         assert piece in shown

@@ -1,14 +1,12 @@
 """The options of split."""
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from wdstream.settings import Settings
 
 
 class SplitOptions(Settings):
     """What is held out. The string under a field is the help of its option."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     holdout: str | None = None
     """A share of the documents, such as 2%, or a number of pages, such as 500; left out, what is held out is shown."""

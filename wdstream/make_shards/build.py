@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from wdstream.errors import PageError, ShardError, WdstreamError
+from wdstream.errors import PageError, ShardError, StoreDownError, WdstreamError
 from wdstream.make_shards.built_pages import BuiltPage, kept_path, load_kept, remove_kept
 from wdstream.make_shards.jobs import Job, OnPage, Quarantined, shard_name
 from wdstream.make_shards.options import MakeShardsOptions
@@ -23,7 +23,6 @@ from wdstream.raw.images import ImageSource, single_image
 from wdstream.raw.page_language import PageLanguages
 from wdstream.raw.reading import Reading, merge_digests, reading
 from wdstream.raw.registry import source_of_kind
-from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.source import PageRange, PageReader, RawFile
 from wdstream.shards.layout import ShardPaths
 from wdstream.shards.page_members import members_from_page

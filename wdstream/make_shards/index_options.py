@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
@@ -13,8 +13,6 @@ _OF_THE_WHOLE = ("out", "tokenizer", "paragraphs", "rebuild", "accept-changed")
 
 class IndexOptions(EngineSettings):
     """How tars that are there are described, and where their index goes."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     out: str | None = None
     """Folder or URL for the index, of tars that are only read; they stay there."""

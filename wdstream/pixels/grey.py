@@ -12,6 +12,7 @@ from wdstream.records import Pixels
 
 MAX_JPEG_SIDE = 65_500  # libjpeg's limit
 _ROWS_AT_ONCE = 64
+_INVERSE_OF_ONES = np.uint32(pow(0x010101, -1, 1 << 32))
 
 
 def grey_as_rgb(plane: NDArray[np.uint8]) -> Pixels:
@@ -59,7 +60,11 @@ def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _words_are_grey(words: NDArray[np.uint32], buffer: NDArray[np.uint32]) -> bool:
-    """Whether the three lower bytes of each word are equal: two passes over words, not two over every fourth byte."""
-    np.right_shift(words, 8, out=buffer)
-    np.bitwise_xor(words, buffer, out=buffer)
-    return not (np.bitwise_or.reduce(buffer, axis=0) & 0xFFFF).any()
+    """Whether the three lower bytes of each word are equal.
+
+    A grey word is 0x010101 times its grey, and its upper byte. Times the inverse of that, modulo 2 ** 32, it is the grey
+    and the upper byte, with nothing between; every other word has something there, as the product tells which it was.
+    So one pass multiplies and one looks, where shifts of bytes take two and one.
+    """
+    np.multiply(words, _INVERSE_OF_ONES, out=buffer)
+    return not int(np.bitwise_or.reduce(buffer, axis=None)) & 0x00FFFF00

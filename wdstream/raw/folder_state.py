@@ -7,7 +7,6 @@ from pathlib import Path
 from wdstream.raw.folders import Folder, FolderWalk
 from wdstream.raw.registry import known_suffixes, without_suffix
 from wdstream.raw.remote.access import name_below, store_of
-from wdstream.raw.remote.walk import StoreWalk
 
 OUTPUT_MARK = "make-shards.json"
 """The file by which the output of make-shards is known, and passed over."""
@@ -43,6 +42,8 @@ def walk_raw(raw: Path, exclude: Path | None, *, allow_outside: bool) -> Iterabl
     """The folders of a raw folder, one after the other."""
     store = store_of(raw)
     if store is not None:
+        from wdstream.raw.remote.walk import StoreWalk  # what reads stores takes long to import, and is seldom needed
+
         return StoreWalk(store, exclude=name_below(exclude), is_output=is_output_folder)
     return FolderWalk(
         raw, exclude=exclude, allow_outside=allow_outside, is_read=is_read_by_name, is_output=is_output_folder

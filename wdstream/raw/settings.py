@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wdstream.raw.texts.names import FORMS
 from wdstream.settings import Settings
@@ -19,8 +19,6 @@ DocumentText = Literal["sample", "layer"]
 
 class RawSettings(Settings):
     """How a page of a raw file becomes a sample. The string under a field is the help of its option."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     dpi: int = Field(default=150, ge=1, le=2400)
     """Resolution at which PDF pages are drawn."""

@@ -2,11 +2,14 @@
 
 import base64
 import re
-import urllib.request
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from wdstream.errors import ConfigError
+
+if TYPE_CHECKING:
+    import urllib.request
 
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _NOT_IN_NAMES = str.maketrans({letter: quote(letter) for letter in "%#?"})
@@ -54,8 +57,10 @@ def check_address(address: str) -> str:
     raise ConfigError(f"{shown}: expected {wanted}, {what}")
 
 
-def request_for(url: str, headers: Mapping[str, str], *, method: str = "GET") -> urllib.request.Request:
+def request_for(url: str, headers: Mapping[str, str], *, method: str = "GET") -> "urllib.request.Request":
     """A request to a web server; a name and password in the address go to this server, and to none it redirects to."""
+    import urllib.request  # which takes longer to import than most starts have for it
+
     parts = urlsplit(url)
     account, _, host = parts.netloc.rpartition("@")
     address = quote(parts._replace(netloc=host.encode("idna").decode()).geturl(), safe=_SAFE)

@@ -4,7 +4,6 @@ What is between two reads is passed over. A compressed stream is unpacked as it 
 """
 
 import gzip
-import http.client
 import zlib
 from collections.abc import Iterator
 from lzma import LZMAError
@@ -122,14 +121,23 @@ def _read(stream: BinaryIO, length: int, name: str) -> bytes:
         while length and (data := stream.read(length)):
             chunks.append(data)
             length -= len(data)
-    except (OSError, EOFError, ValueError, zlib.error, LZMAError, http.client.HTTPException) as error:
+    except _errors_of_reading() as error:
         raise (StorageFailureError if _may_pass(error) else ShardError)(
             f"{name}: not a readable tar, or cut short ({type(error).__name__}: {error}); bring a whole file"
         ) from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def _errors_of_reading() -> tuple[type[Exception], ...]:
+    """What a stream raises; of web servers, what takes long to import."""
+    import http.client
+
+    return OSError, EOFError, ValueError, zlib.error, LZMAError, http.client.HTTPException
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether an error is of a device or a network; bz2 and pyarrow say OSError, without a number, of damaged data."""
+    import http.client
+
     is_damage = isinstance(error, gzip.BadGzipFile) or (type(error) is OSError and error.errno is None)
     return not is_damage and isinstance(error, OSError | http.client.HTTPException)

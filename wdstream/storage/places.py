@@ -7,10 +7,8 @@ from pathlib import Path
 
 from wdstream.errors import ConfigError
 from wdstream.storage.addresses import PROTOCOLS, check_address, shown_url
-from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.local_place import LocalPlace
 from wdstream.storage.writes.place import Hold, Place, StoredFile
-from wdstream.storage.writes.s3_place import S3Place
 
 __all__ = ["Hold", "Place", "StoredFile", "is_url", "local_folder", "open_place"]
 _READ_ONLY = ("http", "https", "zip", "tar", "data", "github", "gist")
@@ -53,4 +51,10 @@ def open_place(address: str | Path) -> Place:
             f"{shown_url(url)}: {protocol}:// is only read from; write to a local folder, or to a store such as "
             "s3://bucket/folder"
         )
-    return S3Place(url) if protocol in ("s3", "s3a") else FsspecPlace(url)
+    if protocol in ("s3", "s3a"):
+        from wdstream.storage.writes.s3_place import S3Place  # what few jobs write to is imported by these
+
+        return S3Place(url)
+    from wdstream.storage.writes.fsspec_place import FsspecPlace
+
+    return FsspecPlace(url)

@@ -4,10 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import tenacity
-from tenacity.stop import stop_base
+if TYPE_CHECKING:  # imported with the first request: it brings asyncio, and most processes make none
+    import tenacity
 
 ATTEMPTS = 10
 """Tries of one request: where 20 % fail, all of one fail once in ten million. In an outage they are over in 20 s."""
@@ -99,7 +99,7 @@ def retrying(
     first_wait_s: float = FIRST_WAIT_S,
     most_s: float = MOST_S,
     waits_out: Callable[[BaseException], bool] = lambda _: False,
-) -> tenacity.Retrying:
+) -> "tenacity.Retrying":
     """Calls a function until it succeeds, raises what does not pass, or time is over.
 
     Args:
@@ -110,8 +110,10 @@ def retrying(
         most_s: seconds from the first call on, after which no other begins.
         waits_out: whether calls continue against an error for all of these seconds, however many they are.
     """
+    import tenacity
+
     return tenacity.Retrying(
-        stop=tenacity.stop_before_delay(most_s) | _StopAfter(attempts, waits_out),
+        stop=tenacity.stop_any(tenacity.stop_before_delay(most_s), _StopAfter(attempts, waits_out)),
         wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,
@@ -119,13 +121,13 @@ def retrying(
     )
 
 
-class _StopAfter(stop_base):
+class _StopAfter:
     """Stops after a number of calls, but where the last one failed in a way that is waited out."""
 
     def __init__(self, attempts: int, waits_out: Callable[[BaseException], bool]) -> None:
         self._attempts, self._waits_out = attempts, waits_out
 
-    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+    def __call__(self, retry_state: "tenacity.RetryCallState") -> bool:
         if is_stopped():
             return True
         error = None if retry_state.outcome is None else retry_state.outcome.exception()

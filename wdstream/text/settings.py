@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from pydantic import ConfigDict
 
 from wdstream.settings import Settings
 
@@ -10,7 +9,6 @@ from wdstream.settings import Settings
 class TextSettings(Settings):
     """`text:` what the text of pages may be besides plain text."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
     section: ClassVar[str] = "text"
 
     allow_tokens: tuple[str, ...] = ()

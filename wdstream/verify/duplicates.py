@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.verify.findings import Finding
+from wdstream.verify.options import NEAR_BITS
 from wdstream.verify.page_check import PICTURE_BYTES, SKETCH_SIZE, PageMarks
 
-NEAR_BITS = 12
-"""Of 256: pictures of a page that was scaled or compressed again differ in fewer, those of two pages in more. And no
-more than a sixth of those that are set: on a page with little on it, few make another page."""
 _LARGEST_SHARE = 6
 _FEWEST_BITS = 16  # a picture with less in it looks like any other almost empty page
 _LEAST_COMMON = 3  # of SKETCH_SIZE

@@ -3,15 +3,17 @@
 import os
 from pathlib import Path
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from wdstream.storage.engines.settings import EngineSettings
+
+NEAR_BITS = 12
+"""Of 256: pictures of a page that was scaled or compressed again differ in fewer, those of two pages in more. And no
+more than a sixth of those that are set: on a page with little on it, few make another page."""
 
 
 class VerifyOptions(EngineSettings):
     """What verify looks at, and how."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     deep: bool = False
     """Decode every image, and look for near duplicates: several times the work."""

@@ -9,8 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import regex
-from langcodes import Language
-from langcodes.tag_parser import LanguageTagError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -175,10 +173,12 @@ def _check_language(page: Page, text: str) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=1024)
 def _scripts_of_language(tag: str) -> frozenset[str] | None:
     """Scripts in which a language is written, by CLDR's likely subtags; None for what is not the tag of a language."""
+    from langcodes import Language  # which reads its tables for a fifth of a second
+
     try:
         language = Language.get(tag.replace("_", "-"))
         script = language.maximize().script
-    except (LanguageTagError, ValueError, RuntimeError):
+    except (ValueError, RuntimeError):
         return None
     if script is None or language.language in (None, "und") or not language.is_valid():
         return None

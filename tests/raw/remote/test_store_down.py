@@ -13,10 +13,9 @@ import pytest
 
 from tests.helpers.faulty_proxy import FaultyProxy, spoiling
 from tests.helpers.s3_server import S3Server
-from wdstream.errors import PageError, SourceError
+from wdstream.errors import PageError, SourceError, StoreDownError
 from wdstream.raw.registry import source_of_name
 from wdstream.raw.remote.access import STORE_ROOT, raw_folder
-from wdstream.raw.remote.store import StoreDownError
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile
 from wdstream.raw.tars.survey import survey_tar

@@ -3,11 +3,11 @@
 import os
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from wdstream.records import MAX_PIXELS
 from wdstream.storage.engines.settings import PartSettings
-from wdstream.verify.duplicates import NEAR_BITS
+from wdstream.verify.options import NEAR_BITS
 
 Part = Literal["image", "text", "both"]
 Keep = Literal["first", "longest-text"]
@@ -15,8 +15,6 @@ Keep = Literal["first", "longest-text"]
 
 class DedupOptions(PartSettings):
     """Which pages count as copies, and which of them stays."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     near: bool = False
     """Find near copies, too: every image is decoded, several times the work. Without it, copies are byte for byte."""

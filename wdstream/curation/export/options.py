@@ -3,7 +3,7 @@
 import os
 from typing import Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from wdstream.curation.resharding.reshard_options import bytes_of
 from wdstream.plan.held_out import Split
@@ -14,8 +14,6 @@ TableFormat = Literal["parquet", "datasets"]
 
 class ExportOptions(Settings):
     """Which pages are written, and how large a file is."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     shard_size: str = "512MB"
     """Bytes of a file, about, before compression."""

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wdstream.plan.held_out import Split
 from wdstream.storage.engines.settings import PartSettings
@@ -17,8 +17,6 @@ MAX_SHARD_BYTES = 1 << 40
 
 class ReshardOptions(PartSettings):
     """Which pages reshard takes, in which order, and how it cuts them into shards."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     shard_size: str = "512MB"
     """Bytes of a shard, at most, unless one page is larger: 512MB, 1GiB, 40000000."""

@@ -1,5 +1,6 @@
 """The characters of a PDF page as arrays, read from PDFium with as few calls per character as it allows."""
 
+import ctypes
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 
 _DOUBLE, _FLOAT = 8, 4
 
@@ -73,7 +74,7 @@ def read_characters(
         to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
         boxes: (n, 4) of the characters, from `read_boxes`.
     """
-    calls, handle = pdfium_calls(), address(text_page.raw)
+    calls, handle = pdfium_calls(), pointer_to(text_page.raw)
 
     def column(call: Any, kind: Any, numbers: Collection[int]) -> NDArray[Any]:
         return np.fromiter(map(call, repeat(handle), numbers), kind, len(numbers))
@@ -111,15 +112,18 @@ def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], 
 
 def read_boxes(text_page: Any, numbers: Sequence[int], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) boxes of the characters of these numbers, as `PageCharacters.boxes`; arguments as `read_characters`."""
-    boxes = np.zeros((len(numbers), 4))  # left, right, bottom, top, as PDFium writes them
-    deque(map(pdfium_calls().box, repeat(address(text_page.raw)), numbers, *_places(boxes)), maxlen=0)
-    return boxes_in_pixels(boxes, to_pixels)
+    box, handle = pdfium_calls().box, pointer_to(text_page.raw)
+    written = (ctypes.c_double * 4)()  # left, right, bottom, top, as PDFium writes them
+    left, right, bottom, top = (ctypes.byref(written, at) for at in range(0, 4 * _DOUBLE, _DOUBLE))
+    copied, none = memoryview(written).cast("B").tobytes, bytes(4 * _DOUBLE)
+    found = [copied() if box(handle, number, left, right, bottom, top) else none for number in numbers]
+    return boxes_in_pixels(np.frombuffer(b"".join(found)).reshape(-1, 4), to_pixels)
 
 
 def read_spans(text_page: Any, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) the boxes around the characters of each text object that follow each other, in pixels; what is put in
     has none. About a hundred times as fast as the boxes of all characters."""
-    calls, handle = pdfium_calls(), address(text_page.raw)
+    calls, handle = pdfium_calls(), pointer_to(text_page.raw)
     count = max(0, calls.count_rects(handle, 0, -1))
     boxes = np.zeros((count, 4))  # left, top, right, bottom, as PDFium writes them
     deque(map(calls.rect, repeat(handle), range(count), *_places(boxes)), maxlen=0)
@@ -131,17 +135,17 @@ def find_span(text_page: Any, number: int, num_characters: int) -> tuple[int, in
 
     PDFium tells how many spans any run of characters has, which is where a span begins by halving.
     """
-    count, handle = pdfium_calls().count_rects, address(text_page.raw)
+    count, handle = pdfium_calls().count_rects, pointer_to(text_page.raw)
     every = range(num_characters)
     first = bisect_left(every, number + 1, key=lambda last: count(handle, 0, last + 1)) if number else 0
     after = bisect_left(every, 2, first, key=lambda last: count(handle, first, last + 1 - first))
     return first, after
 
 
-def _places(boxes: NDArray[np.float64]) -> Iterator[range]:
+def _places(rows: NDArray[np.float64] | NDArray[np.uint32]) -> Iterator[range]:
     """The addresses of each of the four columns of (n, 4) numbers."""
-    start, width = boxes.ctypes.data, 4 * _DOUBLE
-    return (range(start + at, start + at + len(boxes) * width, width) for at in range(0, width, _DOUBLE))
+    start, width, each = rows.ctypes.data, 4 * rows.itemsize, rows.itemsize
+    return (range(start + at, start + at + len(rows) * width, width) for at in range(0, width, each))
 
 
 def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -156,19 +160,21 @@ def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) 
 
 
 def _text_objects(
-    text_page: int, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
+    text_page: ctypes.c_void_p, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
 ) -> TextObjects:
     """The properties of each text object, by its first character, whose matrix counts the forms that hold it."""
     calls, count = pdfium_calls(), len(handles)
     matrices = np.zeros((count, 6), np.float32)
     colours = np.zeros((count, 4), np.uint32)
-    for at, character in enumerate(first):
-        calls.matrix(text_page, character, matrices.ctypes.data + at * 6 * _FLOAT)
-    modes = np.fromiter((calls.render_mode(handle) for handle in handles), np.int8, count)
-    for at, (character, mode) in enumerate(zip(first, modes, strict=True)):
-        colour = colours.ctypes.data + at * 4 * _FLOAT
-        (calls.stroke if mode % 4 == 1 else calls.fill)(text_page, character, *range(colour, colour + 16, 4))
-    sizes = np.fromiter((calls.font_size(text_page, character) for character in first), np.float64, count)
+    where, width = matrices.ctypes.data, 6 * _FLOAT
+    deque(map(calls.matrix, repeat(text_page), first, range(where, where + count * width, width)), maxlen=0)
+    modes = np.fromiter(map(calls.render_mode, handles), np.int8, count)
+    is_stroke = modes % 4 == 1
+    for call, chosen in ((calls.fill, ~is_stroke), (calls.stroke, is_stroke)):
+        found = np.zeros((int(chosen.sum()), 4), np.uint32)
+        deque(map(call, repeat(text_page), np.array(first)[chosen].tolist(), *_places(found)), maxlen=0)
+        colours[chosen] = found
+    sizes = np.fromiter(map(calls.font_size, repeat(text_page), first), np.float64, count)
     linear = to_pixels[:, :2] @ matrices[:, :4].reshape(count, 2, 2).transpose(0, 2, 1)  # columns: along, up
     return TextObjects(
         handles=handles,

@@ -21,22 +21,26 @@ def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
     A few points of each box are looked at first: glyphs nearly always show there, and only the rest is looked at whole.
     """
     spans = _spans(picture, boxes, _MARGIN)
-    blank = _is_blank_at_points(picture, spans)
-    for number in np.flatnonzero(blank):
-        blank[number] = _contrast(picture, spans[number]) < MIN_CONTRAST
+    words = np.ascontiguousarray(picture).view("<u4")[..., 0]
+    blank = _is_blank_at_points(words, spans)
+    for number in np.flatnonzero(blank).tolist():
+        left, top, right, bottom = spans[number].tolist()
+        area = words[top:bottom, left:right]
+        if (area != area[0, 0]).any():  # most that are left have one colour
+            blank[number] = _contrast(picture[top:bottom, left:right]) < MIN_CONTRAST
     return blank
 
 
-def _is_blank_at_points(picture: Picture, spans: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """(k,) whether a few points of each span show no contrast, nor do more points."""
+def _is_blank_at_points(words: NDArray[np.uint32], spans: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) whether a few points of each span, in (height, width) pixels as words, show no contrast, nor more points."""
     blank = np.ones(len(spans), np.bool_)
-    pixels = np.ascontiguousarray(picture).view("<u4").reshape(-1)
+    pixels, width = words.reshape(-1), words.shape[1]
     for side in _SIDES:
         rest = spans[blank]
         steps = np.arange(side)[:, None] / (side - 1)
         columns = (rest[:, 0] + steps * (rest[:, 2] - 1 - rest[:, 0])).astype(np.intp)
         rows = (rest[:, 1] + steps * (rest[:, 3] - 1 - rest[:, 1])).astype(np.intp)
-        places = (rows[:, None] * picture.shape[1] + columns[None]).reshape(side * side, -1)
+        places = (rows[:, None] * width + columns[None]).reshape(side * side, -1)
         points = pixels[places].view(np.uint8).reshape(side * side, len(rest), 4)  # reductions over rows are fast
         blank[blank] = (points.max(axis=0) - points.min(axis=0))[:, :3].max(axis=1) < MIN_CONTRAST
     return blank
@@ -96,7 +100,6 @@ def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:
     return np.concatenate([low, high], axis=1).astype(np.intp)
 
 
-def _contrast(picture: Picture, span: NDArray[np.intp]) -> int:
-    left, top, right, bottom = span
-    area = picture[top:bottom, left:right, :3].reshape(-1, 3)
+def _contrast(picture: Picture) -> int:
+    area = picture[..., :3].reshape(-1, 3)
     return int((area.max(axis=0) - area.min(axis=0)).max())

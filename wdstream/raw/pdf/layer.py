@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 from wdstream.raw.pdf.characters import PageCharacters, find_span, read_boxes, read_characters, read_spans
 
 
@@ -35,13 +35,13 @@ class TextLayer:
         """(n,) code points; where PDFium's text has one for each character they are those of the text."""
         if len(self.text) == self.num_characters:
             return self.text_codes
-        code, handle = pdfium_calls().code, address(self._text_page.raw)
+        code, handle = pdfium_calls().code, pointer_to(self._text_page.raw)
         return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
 
     @cached_property
     def has_unmapped(self) -> bool:
         """Whether one of the characters has no map to Unicode in its font."""
-        map_error, handle = pdfium_calls().map_error, address(self._text_page.raw)
+        map_error, handle = pdfium_calls().map_error, pointer_to(self._text_page.raw)
         return 1 in map(map_error, repeat(handle), range(self.num_characters))
 
     @cached_property
@@ -51,7 +51,9 @@ class TextLayer:
 
     def text_of_span(self, number: int) -> str:
         """The text where one of the spans is."""
-        pdfium_calls().count_rects(address(self._text_page.raw), 0, -1)  # PDFium numbers those that were counted last
+        pdfium_calls().count_rects(
+            pointer_to(self._text_page.raw), 0, -1
+        )  # PDFium numbers those that were counted last
         return str(self._text_page.get_text_bounded(*self._text_page.get_rect(number)))
 
     def characters_of_spans(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:

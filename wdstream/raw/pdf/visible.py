@@ -92,6 +92,8 @@ def find_visible(
     """
     may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text()
     doubtful = None if may_hide else doubtful_spans(layer, picture)
+    if doubtful is not None and not len(doubtful):
+        return _all_of(layer)
     if doubtful is not None:
         numbers = layer.characters_of_spans(doubtful)
         if _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture).is_sound:

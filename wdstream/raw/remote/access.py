@@ -15,15 +15,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from wdstream.errors import ConfigError
-from wdstream.raw.remote.ranged_file import RangedFile
-from wdstream.raw.remote.store import RawStore, StoredState
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.places import local_folder
 from wdstream.storage.writes.scratch import temporary_folder
+
+if TYPE_CHECKING:  # imported where a raw folder is a URL: it is a tenth of what a process of make-shards would import
+    from wdstream.raw.remote.ranged_file import RangedFile
+    from wdstream.raw.remote.store import RawStore, StoredState
 
 STORE_ROOT = Path("/dev/null/raw")
 """Where the files of a raw folder that is a URL have their paths."""
@@ -49,11 +51,13 @@ class _Store:
     """The store of the raw folder that is read, with the names of a few folders of it."""
 
     def __init__(self, url: str) -> None:
+        from wdstream.raw.remote.store import RawStore
+
         self.url = url
         self.files = RawStore(url)
         self._names: dict[str, dict[str, StoredState] | None] = {}
 
-    def names(self, folder: str) -> dict[str, StoredState] | None:
+    def names(self, folder: str) -> "dict[str, StoredState] | None":
         """The files of a folder by name; None where there are too many to keep."""
         if folder not in self._names:
             while len(self._names) >= _FOLDERS_KEPT:
@@ -61,7 +65,7 @@ class _Store:
             self._names[folder] = self._listed(folder)
         return self._names[folder]
 
-    def _listed(self, folder: str) -> dict[str, StoredState] | None:
+    def _listed(self, folder: str) -> "dict[str, StoredState] | None":
         found: dict[str, StoredState] = {}
         try:
             for page in self.files.entries(folder):
@@ -72,7 +76,7 @@ class _Store:
             pass
         return found
 
-    def listed_state(self, name: str) -> StoredState:
+    def listed_state(self, name: str) -> "StoredState":
         """The state of a file as it was listed, else as it is now.
 
         Raises:
@@ -129,7 +133,7 @@ def shown_raw(raw: Path) -> str:
     return str(raw) if store is None else shown_url(store.url)
 
 
-def store_of(path: Path) -> RawStore | None:
+def store_of(path: Path) -> "RawStore | None":
     """The store that a raw file, or folder, is in; None for one of this machine."""
     store = _current.get()
     return store.files if store is not None and _is_stored(path) else None
@@ -170,12 +174,14 @@ def open_raw(path: Path, buffer_bytes: int = -1) -> BufferedReader:
     return BufferedReader(open_ranged(path), max(buffer_bytes, _BUFFER_BYTES))
 
 
-def open_ranged(path: Path) -> RangedFile:
+def open_ranged(path: Path) -> "RangedFile":
     """Open a raw file of a store, to be read by ranges.
 
     Raises:
         OSError: it is not there, or cannot be asked for.
     """
+    from wdstream.raw.remote.ranged_file import RangedFile
+
     store = store_of(path)
     assert store is not None
     name = store_name(path)
@@ -284,7 +290,7 @@ def original(path: Path) -> Path:
     return _originals.get(path, path)
 
 
-def _state(store: _Store, path: Path) -> StoredState:
+def _state(store: _Store, path: Path) -> "StoredState":
     return store.listed_state(store_name(path))
 
 

@@ -21,7 +21,7 @@ from wdstream.errors import (
     ForbiddenFileError,
     ShardError,
     StorageFailureError,
-    WdstreamError,
+    StoreDownError,
 )
 from wdstream.storage.http_answers import may_pass
 from wdstream.storage.local import ByteRange
@@ -40,13 +40,6 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _READS = 3
 
 Reply = TypeVar("Reply")
-
-
-class StoreDownError(WdstreamError):
-    """A store answers nothing, or forbids everything: no file's fault, so that the job ends and can be continued.
-
-    It is no ShardError, which readers take for damage of the file.
-    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import re
 from typing import Self
 
-from pydantic import ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from wdstream.errors import ConfigError
 from wdstream.settings import Settings
@@ -14,8 +14,6 @@ _RAY = re.compile(r"ray(://.+)?")
 
 class EngineSettings(Settings):
     """Who does the work: processes of this machine, or a Ray cluster."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     engine: str = "local"
     """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that RAY_ADDRESS names, or, without
@@ -31,8 +29,6 @@ class EngineSettings(Settings):
 
 class PartSettings(EngineSettings):
     """Who does the work, and which part of it, where tasks of a job array share it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     part: str | None = None
     """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,

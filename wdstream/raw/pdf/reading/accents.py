@@ -276,11 +276,15 @@ def _rebuilt(
     gone = np.zeros(len(codes), np.bool_)
     gone[[accent.number for accents in found.values() for accent in accents]] = True
     _settle_blanks(replace(characters, codes=codes), boxes, gone)
-    order, written_marks = [], []
-    for number in np.flatnonzero(~gone).tolist():
-        order += [number] * (1 + len(marks.get(number, "")))
-        written_marks += [0, *map(ord, marks.get(number, ""))]
-    taken, extra = np.array(order, np.intp), np.array(written_marks, np.uint32)
+    stays = np.flatnonzero(~gone)
+    counts, written = np.ones(len(codes), np.intp), {number: text for number, text in marks.items() if text}
+    for number, text in written.items():
+        counts[number] += len(text)
+    taken = np.repeat(stays, counts[stays])
+    extra = np.zeros(len(taken), np.uint32)
+    for number, text in written.items():
+        at = int(np.searchsorted(taken, number)) + 1
+        extra[at : at + len(text)] = [*map(ord, text)]
     return (
         replace(
             characters,
