@@ -39,7 +39,7 @@ def takes_options(model: type[Settings]) -> Callable[[C], C]:
 def field_helps(model: type[Settings]) -> dict[str, str]:
     """The string under each field of a model that has one, by name.
 
-    Only commands read them, so they are no part of the model: to find them takes longer than all else that a worker
+    Only commands read them, so they are not a part of the model: to find them takes longer than all else that a worker
     does to know its settings.
     """
     found: dict[str, str] = {}

@@ -62,9 +62,9 @@ def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
 def _words_are_grey(words: NDArray[np.uint32], buffer: NDArray[np.uint32]) -> bool:
     """Whether the three lower bytes of each word are equal.
 
-    A grey word is 0x010101 times its grey, and its upper byte. Times the inverse of that, modulo 2 ** 32, it is the grey
-    and the upper byte, with nothing between; every other word has something there, as the product tells which it was.
-    So one pass multiplies and one looks, where shifts of bytes take two and one.
+    A grey word is 0x010101 times its grey, below its upper byte. Times the inverse of 0x010101, modulo 2 ** 32, it is
+    the grey and the upper byte with nothing between them; any other word has something there, since no two words have
+    the same product. So one pass multiplies and one looks, where shifts of bytes take two and one.
     """
     np.multiply(words, _INVERSE_OF_ONES, out=buffer)
     return not int(np.bitwise_or.reduce(buffer, axis=None)) & 0x00FFFF00

@@ -112,8 +112,9 @@ def retrying(
     """
     import tenacity
 
+    is_late, is_enough = tenacity.stop_before_delay(most_s), _StopAfter(attempts, waits_out)
     return tenacity.Retrying(
-        stop=tenacity.stop_any(tenacity.stop_before_delay(most_s), _StopAfter(attempts, waits_out)),
+        stop=lambda state: is_late(state) or is_enough(state),
         wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,

@@ -7,16 +7,23 @@ next, where it is large enough: memory that is fresh from the system costs a ten
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from wdstream.errors import needs_extra
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.errors import SourceError, needs_extra
+from wdstream.raw.pdf.places import PictureArea
+from wdstream.records import Size
 
 _Call = Callable[..., Any]
 _MAX_SPARE_BYTES = 64 << 20
 _BYTES_PER_PIXEL = 4
+_WHITE = 0xFF
 _spare: list[Any] = []
 
 
@@ -108,17 +115,42 @@ def pdfium_calls() -> PdfiumCalls:
     )
 
 
-def new_bitmap(width: int, height: int, **how: Any) -> Any:
-    """A bitmap of pypdfium2 of four bytes per pixel; its other arguments as for its own makers."""
-    from pypdfium2 import PdfBitmap
+@contextmanager
+def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.uint8]]:
+    """A part of an open page of pypdfium2 on white, with its form fields and annotations, for the block.
 
-    size = width * height * _BYTES_PER_PIXEL
+    What pypdfium2's own `render` draws, in memory that is used again and made white in a third of the time.
+
+    Args:
+        page: the page.
+        size: (width, height) in pixels at which all of it would be drawn.
+        area: the part.
+
+    Yields:
+        (height, width, 4) RGB and an unused byte.
+
+    Raises:
+        SourceError: there is no picture of this size.
+    """
+    import pypdfium2.raw as pdfium
+
+    left, top, right, bottom = area
+    width, height = right - left, bottom - top
+    num_bytes = width * height * _BYTES_PER_PIXEL
     spare = _spare.pop() if _spare else b""
-    buffer = spare if len(spare) >= size else (ctypes.c_ubyte * size)()
-    return PdfBitmap.new_native(width, height, buffer=buffer, **how)
-
-
-def keep_buffer(buffer: Any) -> None:
-    """Keep the buffer of a bitmap that is closed, and of which nothing is looked at any more, for the next."""
+    buffer: Any = spare if len(spare) >= num_bytes else (ctypes.c_ubyte * num_bytes)()
+    ctypes.memset(buffer, _WHITE, num_bytes)
+    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_BGRx, buffer, width * _BYTES_PER_PIXEL)
+    if not bitmap:
+        raise SourceError(f"page cannot be drawn: PDFium makes no picture of {width}x{height} pixels")
+    try:
+        flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
+        arguments = (bitmap, page.raw, -left, -top, *size, 0, flags)
+        pdfium.FPDF_RenderPageBitmap(*arguments)
+        if page.formenv:
+            pdfium.FPDF_FFLDraw(page.formenv, *arguments)
+        yield np.frombuffer(buffer, np.uint8, num_bytes).reshape(height, width, _BYTES_PER_PIXEL)
+    finally:
+        pdfium.FPDFBitmap_Destroy(bitmap)
     if not _spare and len(buffer) <= _MAX_SPARE_BYTES:
         _spare.append(buffer)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.annotations import has_drawn_annotations
-from wdstream.raw.pdf.calls import address, keep_buffer, new_bitmap, pdfium_calls
+from wdstream.raw.pdf.calls import address, drawn_page, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.places import PictureArea
@@ -244,17 +244,11 @@ class PdfPage:
         Raises:
             SourceError: PDFium cannot draw it.
         """
-        width, height = self.pixel_size(scale)
-        left, top, right, bottom = area or (0, 0, width, height)
-        sides = left, height - bottom, width - right, top
-        crop = [max(0.0, side - 0.5) / scale for side in sides]  # the wrapper rounds up
-        with _explained("page cannot be drawn"):
-            bitmap = self._page.render(
-                scale=scale, crop=crop, rev_byteorder=True, prefer_bgrx=True, bitmap_maker=new_bitmap
-            )
-        with closing(bitmap):
-            yield bitmap.to_numpy()
-        keep_buffer(bitmap.buffer)
+        size = self.pixel_size(scale)
+        with ExitStack() as stack:
+            with _explained("page cannot be drawn"):
+                pixels = stack.enter_context(drawn_page(self._page, size, area or (0, 0, *size)))
+            yield pixels
 
     def render(self, *, dpi: int, jpeg_quality: int, max_pixels: int, fit: bool = False) -> StoredImage:
         """Draw the page to a JPEG.

@@ -277,12 +277,12 @@ def _rebuilt(
     gone[[accent.number for accents in found.values() for accent in accents]] = True
     _settle_blanks(replace(characters, codes=codes), boxes, gone)
     stays = np.flatnonzero(~gone)
-    counts, written = np.ones(len(codes), np.intp), {number: text for number, text in marks.items() if text}
-    for number, text in written.items():
+    counts, apart = np.ones(len(codes), np.intp), {number: text for number, text in marks.items() if text}
+    for number, text in apart.items():
         counts[number] += len(text)
     taken = np.repeat(stays, counts[stays])
     extra = np.zeros(len(taken), np.uint32)
-    for number, text in written.items():
+    for number, text in apart.items():
         at = int(np.searchsorted(taken, number)) + 1
         extra[at : at + len(text)] = [*map(ord, text)]
     return (
