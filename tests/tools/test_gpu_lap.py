@@ -24,6 +24,17 @@ def test_a_section_fails_alone_with_its_reason(tmp_path: Path, monkeypatch: pyte
     assert gpu_lap.start_section("half_b", tmp_path / "again", 0.01, is_dry=True) == {"failed": "not within 0 s"}
 
 
+def test_sections_share_the_time_of_the_lap() -> None:
+    names = list(gpu_lap.SECTIONS)
+    assert sum(section.seconds for section in gpu_lap.SECTIONS.values()) <= gpu_lap.LIMIT_S
+    assert gpu_lap.share_of(100, ["half_b", "qlora"]) == 75
+    assert gpu_lap.share_of(7, ["qlora"]) == 7
+    left = float(gpu_lap.LIMIT_S)
+    for number in range(len(names)):  # each takes all that it may: the last one still has its own
+        left -= gpu_lap.share_of(left, names[number:])
+        assert left >= sum(gpu_lap.SECTIONS[later].seconds for later in names[number + 1 :])
+
+
 def test_past_its_limit_a_section_ends_with_all_that_it_started() -> None:
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):  # the child of the shell holds its pipes until it ends
@@ -70,6 +81,7 @@ def test_a_dry_run(tmp_path: Path) -> None:
     for name in ("half_b", "three_b"):
         assert sections[name]["tokens_per_s"] > 0 and sections[name]["tflops"] > 0
     assert sections["overlap"]["events"] > 1000 and sections["fsdp"]["skipped"] == "needs a GPU"
+    assert sections["kernels"]["skipped"] == "needs a GPU"
     assert len(sections["qlora"]["losses"]) == 3
     compiled = sections["compiled"]
     assert compiled["compiled"]["losses"] == pytest.approx(compiled["plain"]["losses"], rel=1e-5)

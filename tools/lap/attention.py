@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from lap.place import Place, first_line
+from lap.place import Place, Skipped, first_line
 from wdstream.batches.collate import collate, encode_pack
+from wdstream.config.schema import ModelConfig
+from wdstream.errors import ConfigError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.proofs.isolation import measure_isolation
 from wdstream.records import Sample
 from wdstream.testing import make_samples, make_tiny_model
+from wdstream.train.model.kernels import require_kernels, take_kernels
 from wdstream.train.step.loss import LossHead, find_targets
 
 CASES = (
@@ -86,6 +89,27 @@ def measure_normalisation(place: Place) -> dict[str, Any]:
                 "loss_distance": abs(ours - loss) / loss,
                 "gradient_distance": float((theirs - gradient).norm() / gradient.norm()),
             }
+    return found
+
+
+def measure_kernels(place: Place) -> dict[str, Any]:
+    """Distance of loss and gradient by `model.kernels: liger` from those of the model's own layers, in both dtypes."""
+    device, config = place.gpu, ModelConfig.of({"path": str(place.root), "kernels": "liger"})
+    try:
+        require_kernels(config)
+    except ConfigError as error:
+        raise Skipped(str(error)) from error
+    found: dict[str, Any] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model, family = _model(place, "qwen2_5_vl", "sdpa", dtype)
+        packs = [[make_samples(family)]]
+        loss, gradient = _loss_and_gradient(model, family, packs)
+        take_kernels(model, config, device)
+        ours, theirs = _loss_and_gradient(model, family, packs)
+        found[str(dtype).removeprefix("torch.")] = {
+            "loss_distance": abs(ours - loss) / loss,
+            "gradient_distance": float((theirs - gradient).norm() / gradient.norm()),
+        }
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "flash-attn")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "flash-attn", "liger-kernel")
 
 
 class Skipped(Exception):

@@ -44,7 +44,7 @@ def plan_command(
         typer.Option(metavar="FILE", help="Write the pages that are left out, shrunk or split as JSON lines."),
     ] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Estimate what each of --world GPUs needs instead.")] = False,
-    gpu_gib: Annotated[float | None, typer.Option(min=1, help="Memory of a GPU, for --memory; 80 if left out.")] = None,
+    gpu_gib: Annotated[float | None, typer.Option(min=1, help="Of a GPU, for --memory; train.gpu_gib or 80.")] = None,
 ) -> None:
     """Dry-run an epoch without touching a pixel: pages, packs, steps, fill, rejects, balance.
 
@@ -60,8 +60,12 @@ def plan_command(
     if gpu_gib is not None and not memory:
         raise ConfigError("--gpu-gib means nothing without --memory: leave it out, or add --memory")
     config = read_config(cfg, set_)
+    if config.model.kernels != "none":
+        from wdstream.train.model.kernels import require_kernels
+
+        require_kernels(config.model)
     if memory:
-        print_estimate(config, world=world, gpu_gib=80 if gpu_gib is None else gpu_gib, as_json=as_json)
+        print_estimate(config, world=world, gpu_gib=gpu_gib or config.train.gpu_gib or 80, as_json=as_json)
         return
     if rejects is not None and not rejects.absolute().parent.is_dir():
         raise ConfigError(f"--rejects {rejects}: there is no folder {rejects.absolute().parent}")

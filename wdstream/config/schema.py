@@ -185,6 +185,9 @@ class ModelConfig(Settings):
     """Attention implementation; refused where it would mix packed documents (docs/families.md)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
+    kernels: Literal["none", "liger", "hub"] = "none"
+    """Who computes norms and gated MLPs: none, the model's own code; liger, liger-kernel, whose package has to be
+    installed; hub, the kernels that transformers takes from a hub. On GPUs; the same up to rounding."""
     allow_missing: tuple[str, ...] = ()
     """Patterns such as `lm_head.*` of weights that the checkpoint may lack, or have in another shape: they begin as
     random numbers. Any other makes training stop before it starts."""
@@ -257,7 +260,8 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _can_be_compiled(self) -> Self:
-        problems = list(compile_problems(self.train, pad_to=self.data.pad_to, attn=self.model.attn))
+        given = {"pad_to": self.data.pad_to, "attn": self.model.attn, "kernels": self.model.kernels}
+        problems = list(compile_problems(self.train, **given))
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -55,7 +55,7 @@ PROVEN_COMPILED = ("sdpa", "eager")
 """Attention implementations whose compiled layers were shown to compute the same."""
 
 
-def compile_problems(settings: Compiled, *, pad_to: str, attn: str) -> Iterator[str]:
+def compile_problems(settings: Compiled, *, pad_to: str, attn: str, kernels: str) -> Iterator[str]:
     """A sentence on each setting that `train.compile` cannot be combined with, or that is ignored without it."""
     if not settings.compile:
         if settings.compile_backend != "inductor":
@@ -65,5 +65,7 @@ def compile_problems(settings: Compiled, *, pad_to: str, attn: str) -> Iterator[
         yield "train.compile needs rows of one length: set data.pad_to: full; layers are compiled again for every other"
     if attn not in PROVEN_COMPILED:
         yield f"train.compile: with model.attn: {attn} it is not shown that layers compute the same; use sdpa"
+    if kernels != "none":
+        yield f"train.compile: with model.kernels: {kernels} layers are not shown to compute the same; leave one out"
     if settings.adapter is not None and settings.adapter.kind == "qlora":
         yield "train.compile: 4-bit layers (train.adapter.kind: qlora) are not shown to compute the same; use lora"

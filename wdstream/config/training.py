@@ -36,10 +36,14 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     """Packs per forward pass; accumulation follows from global_batch_size and the world."""
     adapter: AdapterConfig | None = None
     """None trains the model's own weights."""
-    gradient_checkpointing: bool | Literal["selective"] | CheckpointedLayers = False
-    """Compute activations again in the backward pass: less memory, more time. true: of every layer; `{layers: 8,
+    gradient_checkpointing: bool | Literal["auto", "selective"] | CheckpointedLayers = "auto"
+    """Compute activations again in the backward pass: less memory, more time. auto: where an estimate of memory says
+    so, and no more than it says; without a GPU never, unless `gpu_gib` is given. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
     and of attention, which are kept."""
+    gpu_gib: float | None = Field(default=None, gt=0)
+    """GiB of a GPU that the run may use, for what follows from an estimate of memory; None: as much as the smallest one
+    has. It limits nothing by itself."""
     compile: bool = False
     """Compile the layers of the language model (torch.compile), once for all of them; needs data.pad_to: full. The
     vision tower, whose images have other sizes in every step, is left as it is."""

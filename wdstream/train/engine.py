@@ -17,6 +17,7 @@ from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained
 from wdstream.train.model.compiling import compile_layers
 from wdstream.train.model.init import WarmStart, require_kept
+from wdstream.train.model.kernels import describe_kernels
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.sharded import found_by_main, load_spread, prepare_spread
 from wdstream.train.model.unreached import find_unreached, freeze_named
@@ -122,6 +123,7 @@ def engine_notes(config: Config, engine: TrainEngine, *, decays_tables: bool) ->
         notes.append(
             "weight decay is on embeddings and position tables too: this run began with them among all matrices"
         )
+    notes += filter(None, [describe_kernels(engine.model)])
     if engine.unreached:
         notes.append(f"frozen, as no gradient reaches them: {', '.join(engine.unreached)}")
     return notes

@@ -26,6 +26,7 @@ from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
+from wdstream.train.memory.automatic import settle_memory
 from wdstream.train.model.adapter import require_unsharded
 from wdstream.train.model.ema import AverageWeights, Purpose, require_averaged
 from wdstream.train.model.init import WarmStart, warm_start
@@ -34,8 +35,9 @@ from wdstream.train.optimizer.groups import (
     groups_digest,
     learning_figures,
 )
-from wdstream.train.optimizer.optimizer import groups_with_state, require_package
+from wdstream.train.optimizer.optimizer import groups_with_state
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
+from wdstream.train.packages import require_packages
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.keep_best import check_keep_best
 from wdstream.train.saving.start import check_start, find_start, open_checkpoints
@@ -45,7 +47,6 @@ from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.watch.profile import check_profile
-from wdstream.train.watch.trackers import check_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +156,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     """
     check_keep_best(config, map(set_name, config.data.eval))
     check_generation(config, is_sharded=is_sharded(accelerator))
-    check_trackers(config.train)
-    require_package(config.train)
+    require_packages(config, accelerator.device)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
     world = world_of(accelerator) if world is None else world
     opened = try_stream(config, world)
@@ -174,8 +174,9 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
     init = None if start else warm_start(config, accelerator, messages)
+    settled = settle_memory(config, stream.family, accelerator, messages)
     engine = open_engine(
-        config, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
+        settled, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
     )
     if config.train.ema is not None:
         checkpoints.average = AverageWeights(engine.model, accelerator, config.train.ema)

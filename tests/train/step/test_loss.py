@@ -163,17 +163,6 @@ def test_kept_losses_change_no_bit(tiny_model: Path, change: Callable[[Any], Non
     assert float(kept[0].double().sum()) == pytest.approx(float(loss), rel=1e-6)
 
 
-def test_where_losses_of_tokens_cost_nothing(tiny_model: Path) -> None:
-    """All but a plain sum over a plain matrix in float32."""
-    model = load(tiny_model)
-    head = LossHead(model)
-    assert not head.has_token_losses(torch.float32, is_plain=True)
-    assert head.has_token_losses(torch.float32, is_plain=False)
-    assert head.has_token_losses(torch.bfloat16, is_plain=True)
-    more_than_a_matrix(model)
-    assert head.has_token_losses(torch.float32, is_plain=True)
-
-
 def test_each_is_the_loss_of_its_token(tiny_model: Path) -> None:
     inputs, labels = make_inputs()
     model = load(tiny_model)

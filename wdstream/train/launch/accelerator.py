@@ -91,8 +91,8 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
             "--use_parallelism_config",
             ("false",),
             "processes that share one model must read the same data, and each process reads its own; and context "
-            "parallel cuts rows where no document ends, which is not shown to be exact over packs (positions, "
-            "cu_seq_lens): use FSDP or DeepSpeed",
+            "parallel takes the mask of the attention away, so that documents of a pack would see each other: use FSDP "
+            "or DeepSpeed",
         ),
         (
             "ACCELERATE_MIXED_PRECISION",

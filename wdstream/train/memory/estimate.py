@@ -59,6 +59,11 @@ class WayMemory:
     per_pack: int
     largest_micro_batch: int
 
+    def needed(self, packs: int) -> int:
+        """Bytes of a step with this many packs in a micro-batch, without what is set aside for CUDA itself."""
+        fixed = (self.weights, self.gradients, self.optimizer, self.average, self.gathered, self.casts, self.logits)
+        return sum(fixed) + packs * self.per_pack
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBytes:

@@ -14,6 +14,7 @@ from wdstream.errors import ConfigError
 from wdstream.proofs.checkpoint import load_checkpoint
 from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
 from wdstream.train.model.checkpointing import enable_checkpointing
+from wdstream.train.model.kernels import take_kernels
 from wdstream.train.model.parts import is_of_language
 from wdstream.train.model.quantize import four_bit, keep_four_bit_layout
 
@@ -67,7 +68,8 @@ def load_model(
         has_numbers: False: on the meta device, for a process that receives its weights (sharded.py).
 
     Raises:
-        ConfigError: the path is not a model folder, or layers of a frozen vision tower are to be computed again.
+        ConfigError: the path is not a model folder, kernels do not fit it, or layers of a frozen vision tower are to be
+            computed again.
         FamilyError: the checkpoint is not whole (proofs/checkpoint.py).
         TrainError: adapters fit nowhere, or `init` is of another model.
     """
@@ -81,6 +83,7 @@ def load_model(
     if numbers is not None and adapter is None:
         model = numbers.put_in(model)
     model.config.use_cache = False
+    take_kernels(model, config.model, device)
     if config.train.freeze_vision:
         freeze_vision(model)
     if adapter is not None:
@@ -89,7 +92,8 @@ def load_model(
             numbers.put_in_adapter(model)
         if config.train.freeze_vision:
             refuse_frozen_targets(model)
-    enable_checkpointing(model, config.train.gradient_checkpointing)
+    again = config.train.gradient_checkpointing
+    enable_checkpointing(model, False if again == "auto" else again)  # a run has settled it by now
     model.train()
     return model
 

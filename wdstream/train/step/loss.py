@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wdstream.errors import TrainError
 from wdstream.records import IGNORED
+from wdstream.train.step.matrix_loss import matrix_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -122,15 +123,6 @@ class LossHead:
         loss: Tensor = outputs.logits
         return loss
 
-    def has_token_losses(self, dtype: torch.dtype, *, is_plain: bool) -> bool:
-        """Whether `keeping_token_losses` costs nothing: the loss is the sum of numbers that are there.
-
-        Args:
-            dtype: that the model computes in.
-            is_plain: see Targets.
-        """
-        return not (is_plain and self._is_fused) or dtype in _HALF
-
     @contextmanager
     def keeping_token_losses(self, is_wanted: bool = True) -> Iterator[list[Tensor]]:
         """A list to which each forward pass inside appends the cross-entropies of its supervised positions.
@@ -163,27 +155,33 @@ class LossHead:
         rows = hidden.flatten(0, 1).index_select(0, self._targets.positions)  # (S, H)
         if not self._targets.is_plain:
             return self._weighted_loss(rows, self._targets)
-        if self._is_fused:
-            return self._fused_loss(rows, self._targets.ids)
-        return self._chunked_loss(rows, self._targets.ids)
+        dtype = _computed_in(rows)
+        if not self._is_matrix or (dtype in _HALF and not hasattr(functional, "linear_cross_entropy")):
+            return self._chunked_loss(rows, self._targets.ids)
+        return self._matrix_loss(rows.to(dtype), self._targets.ids)
 
     @property
-    def _is_fused(self) -> bool:
-        """Whether the head is a plain matrix, for which torch has a loss of its own."""
-        is_matrix = type(self._head) is nn.Linear and self._softcap is None
-        return is_matrix and hasattr(functional, "linear_cross_entropy")
+    def _is_matrix(self) -> bool:
+        """Whether the head is a plain matrix, whose gradients can be made along with the loss."""
+        return type(self._head) is nn.Linear and self._softcap is None
 
-    def _fused_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """For plain matrices: torch's chunked linear cross-entropy."""
+    def _matrix_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """For plain matrices: no logits are computed twice."""
         head = cast("nn.Linear", self._head)
-        losses = _linear_losses(rows, head, ids)
+        weight, bias = head.weight.to(rows.dtype), None if head.bias is None else head.bias.to(rows.dtype)
+        if rows.dtype in _HALF:
+            # A half-precision "sum" accumulates in half precision (2192 for 2205.1); "none" is exact and summed by us.
+            options = nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS, chunking_method=None)
+            losses: Tensor = functional.linear_cross_entropy(
+                rows, weight, ids, linear_bias=bias, ignore_index=IGNORED, reduction="none", options=options
+            )
+            losses = losses.float()
+            total = losses.sum()
+        else:
+            total, losses = matrix_losses(rows, weight, bias, ids, chunk=CHUNK_ROWS)
         if self._kept is not None:
-            # In float32 torch gives the sum alone; the losses that it is of are computed once more, without gradients.
-            # Their own sum would be that number, but its gradient has other last bits.
-            is_sum = losses.ndim == 0
-            with torch.no_grad():
-                self._kept.append(_linear_losses(rows, head, ids, is_sum=False) if is_sum else losses.float())
-        return losses.float().sum()
+            self._kept.append(losses.detach())
+        return total.float()
 
     def _chunked_loss(self, rows: Tensor, ids: Tensor) -> Tensor:
         """For heads that are more than a matrix: chunks whose logits are computed again in the backward pass."""
@@ -235,19 +233,7 @@ class LossHead:
         return logits if self._softcap is None else torch.tanh(logits / self._softcap) * self._softcap
 
 
-def _linear_losses(rows: Tensor, head: nn.Linear, ids: Tensor, *, is_sum: bool = True) -> Tensor:
-    """torch's chunked linear cross-entropy; `ids` int64 (S,), `rows` (S, H). Of each row, or where that is exact and
-    `is_sum`, their sum."""
-    dtype = torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
-    bias = None if head.bias is None else head.bias.to(dtype)
-    losses: Tensor = functional.linear_cross_entropy(
-        rows.to(dtype),
-        head.weight.to(dtype),
-        ids,
-        linear_bias=bias,
-        ignore_index=IGNORED,
-        # A half-precision "sum" accumulates in half precision (2192 for 2205.1); "none" is exact and summed by us.
-        reduction="none" if dtype in _HALF or not is_sum else "sum",
-        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_ROWS, chunking_method=None),
-    )
-    return losses
+def _computed_in(rows: Tensor) -> torch.dtype:
+    """The dtype of autocast, where it is on."""
+    device = rows.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype

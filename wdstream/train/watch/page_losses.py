@@ -36,8 +36,6 @@ class PageLosses:
         self._rows: list[LossRows] = []
         self._offsets = run.stream.dataset_offsets
         self._is_recorded = run.config.train.record_losses
-        engine = run.engine
-        self._is_free = engine.head.has_token_losses(engine.dtype, is_plain=engine.objective.is_plain)
 
     @property
     def num_datasets(self) -> int:
@@ -46,8 +44,8 @@ class PageLosses:
 
     @property
     def are_needed(self) -> bool:
-        """Whether a step has to keep the losses of its tokens; for several datasets alone where that costs nothing."""
-        return self._is_recorded or (self.num_datasets > 1 and self._is_free)
+        """Whether a step has to keep the losses of its tokens."""
+        return self._is_recorded or self.num_datasets > 1
 
     def of_step(self, step: int, batches: Sequence[Batch], kept: Sequence[Tensor]) -> LossRows | None:
         """This rank's rows of a step; None where they are not needed."""

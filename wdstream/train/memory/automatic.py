@@ -1,0 +1,84 @@
+"""Settings that follow from the estimate of memory: `train.gradient_checkpointing: auto`.
+
+What is chosen is the cheapest that fits into the smallest device of the run with a margin. It is a function of the
+configuration, the number of processes and that size, made by the main process for all. None of the choices changes a
+bit of what is computed, so a run may continue with another one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+
+from wdstream.config.schema import Config
+from wdstream.families.base import Family
+from wdstream.train.launch.zero import zero_stage
+from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
+
+MARGIN = 0.1
+"""Share of a device that is left free: of what the estimate does not know, and of memory that is in pieces."""
+CHOICES: tuple[tuple[str, bool | str], ...] = (("false", False), ("selective", "selective"), ("true", True))
+"""By rising time, and falling memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a run has.
+
+    Attributes:
+        way: in which its processes share the model, as the estimate names it.
+        world: how many there are.
+        gib: memory of the smallest device.
+    """
+
+    way: str
+    world: int
+    gib: float
+
+
+def settle_memory(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
+    """The configuration without `auto`, the same on all ranks, which call it together; says why in `messages`."""
+    train = config.train
+    if train.gradient_checkpointing != "auto":
+        return config
+    device = accelerator.device
+    own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
+    sizes: list[float | None] = gather_object([own if train.gpu_gib is None else train.gpu_gib])
+    found: list[tuple[bool | str, str | None]] = [(False, None)]
+    known = [size for size in sizes if size is not None]
+    if accelerator.is_main_process and len(known) == len(sizes):
+        found = [choose_checkpointing(config, family, device_of(accelerator, min(known)))]
+    broadcast_object_list(found)
+    chosen, note = found[0]
+    messages += filter(None, [note])
+    return config.replace(train=train.replace(gradient_checkpointing=chosen))
+
+
+def device_of(accelerator: Accelerator, gib: float) -> Device:
+    """How the processes of a run share its model."""
+    stage, kind = zero_stage(accelerator), accelerator.distributed_type
+    way = f"zero{stage}" if stage else "fsdp2" if kind == DistributedType.FSDP else "ddp"
+    return Device(way=way, world=accelerator.num_processes, gib=gib)
+
+
+def choose_checkpointing(config: Config, family: Family, device: Device) -> tuple[bool | str, str]:
+    """(`train.gradient_checkpointing`, a line for the log)."""
+    said = "train.gradient_checkpointing: auto: "
+    try:
+        # Half a terabyte: what fits is compared here, and a device that is too small is not refused before.
+        ways = estimate_memory(config, family, world=device.world, gpu_gib=512.0).ways[device.way]
+    except Exception as error:  # the model's own code runs on tensors without numbers; the main process alone is here
+        line = (str(error).strip().splitlines() or ["no reason"])[0]
+        return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"
+    packs, room = config.train.micro_batch_size, device.gib * (1 - MARGIN)
+    of = f"of {device.gib:.1f} GiB, by the estimate for {device.world} x {device.way}"
+    for name, value in CHOICES:
+        needed = (ways[name].needed(packs) + SET_ASIDE) / GIB
+        if needed <= room:
+            return value, f"{said}{name}, with which a step takes {needed:.1f} {of}"
+    return True, (
+        f"{said}true, and even so a step takes {needed:.1f} {of}: {needed - room:.1f} more than fit with a margin of "
+        f"{MARGIN:.0%}; a smaller data.sequence_length, data.max_patches or train.micro_batch_size, an adapter, or "
+        "more processes under FSDP2 take less (wdstream plan CFG --memory)"
+    )
