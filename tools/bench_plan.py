@@ -160,7 +160,9 @@ Timed = Callable[[], list[tuple[list[int], int]]]
 
 def _items(planner: Planner, count: int) -> list[Item]:
     with ThreadPoolExecutor(max_workers=1) as sorter:
-        return SampleStream(planner.mixture, planner.mixture.pass_start(0), 0, sorter).take(count)
+        stream = SampleStream(planner.mixture, planner.mixture.pass_start(0), 0, sorter)
+        merged = iter(stream.merge, None)
+        return list(islice((Item._make(values) for part in merged for values in part.T.tolist()), count))
 
 
 def _pool_packs(items: Sequence[Item], capacity: Size) -> Timed:

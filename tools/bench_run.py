@@ -8,10 +8,12 @@ step of the run, and reads, decodes and trains one pack of each. A step takes `-
 does what a GPU would: nothing. Imports and the loading of weights are timed, and left out of the start.
 
 start    from the process's start until the first step's batches and rate are there
-gap      from the end of a step to the moment when the next forward pass can begin (median and 99th percentile)
-cpu      of the process and the processes that it started, a step: planning, and the rank's own pack
+gap      from the end of a step to the moment when the next forward pass can begin (median and 99th percentile), and
+         the CPU time of the training thread in it (median), which does not wait for other programs of the machine
+cpu      of the process and the processes that it started, a step: planning, and the rank's own pack; and of those alone
+         that it started, which plan
 resume   the start again, from a checkpoint in the middle
-memory   --long: resident memory of the rank along 5,000 steps without pause
+memory   --long: resident memory of the rank, and of the process that plans, along 5,000 steps without pause
 
 Times are of the wall, so run it on a machine that does nothing else. Exit status 1 when a wanted figure is missed.
 """
@@ -43,7 +45,11 @@ if TYPE_CHECKING:
 
 BASE_PAGES = 10_000
 SEQUENCE_LENGTH, MAX_PATCHES = 1024, 3072
-console = Console(width=150)
+LONG = (64, 512)
+"""Packs per step of the runs whose memory is watched: planned in a thread, and by another process."""
+MOST_PLANNED_CHEAPLY = 4096
+"""Packs per step up to which planning is to take a tenth of a core, of steps of `--step-s`."""
+console = Console(width=170)
 
 CONFIG = """\
 model: {{path: {folder}/model, dtype: float32}}
@@ -159,6 +165,7 @@ def rank(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     imported = time.time()
     open_engine(config, accelerator, family)
     loaded = time.time()
+    accelerator.free_memory()  # it would save and load the optimizers of these, too
     run = open_run(config, accelerator, world=World(rank=0, size=options.packs))
     opened = time.time()
     counters, _ = restore(run)
@@ -198,22 +205,26 @@ def family_of(config: "Config") -> "Family":
 
 def train_steps(run: "Run", steps: range, options: argparse.Namespace) -> dict[str, Any]:
     """Figures of the steps of a rank: what the loop does between them, and a pause in place of the model."""
-    gaps, cpu, memory, first_at, digest = [], [], [], 0.0, 0
+    gaps, busy, cpu, memory, first_at, digest = [], [], [], [], 0.0, 0
     for step in steps:
         if options.long and (step - steps.start) % 250 == 0:
             memory.append([step - steps.start, *resident_mb()])
-        started = time.time()
+        started, thread = time.time(), time.thread_time()
         batches = run.stream.take(step)
         contents = run.stream.contents(step, batches)
         run.rate(step)
         gaps.append(time.time() - started)
+        busy.append(time.thread_time() - thread)
         first_at = first_at or time.time()
         digest = 0 if contents is None else contents.digest
         time.sleep(options.step_s)
-        cpu.append(cpu_seconds() if not options.long else 0.0)
+        cpu.append(cpu_seconds() if not options.long else (0.0, 0.0))
     skip = min(4, len(gaps) - 2)  # what was made ready before the first step hides a planner that is too slow
     percentiles = np.percentile(gaps[skip:], [50, 99, 100]) * 1000
-    figures = {"gap_ms": percentiles.tolist(), "cpu_ms": float(np.diff(cpu)[skip:].mean()) * 1000}
+    each = np.diff(cpu, axis=0)[len(cpu) // 2 :]  # of the second half: a process that plans has started by then
+    all_ms, planning_ms = (each.mean(axis=0) * 1000).tolist()
+    figures = {"gap_ms": percentiles.tolist(), "busy_ms": float(np.median(busy[skip:])) * 1000}
+    figures |= {"cpu_ms": all_ms, "planning_ms": planning_ms}
     return figures | {"first_at": first_at, "digest": f"{digest:016x}", "memory": memory}
 
 
@@ -224,13 +235,13 @@ def process_start() -> float:
     return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those that it started."""
+def cpu_seconds() -> tuple[float, float]:
+    """CPU time of this process and of those that it started, and of those alone."""
     import psutil
 
     own = psutil.Process()
-    processes = [own, *own.children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+    started = sum(sum(process.cpu_times()[:2]) for process in own.children(recursive=True))
+    return sum(own.cpu_times()[:2]) + started, started
 
 
 def resident_mb() -> tuple[float, float]:
@@ -268,7 +279,9 @@ def report(folder: Path, options: argparse.Namespace, wanted: Wanted) -> None:
         "gap p50",
         "p99",
         "longest",
+        "its CPU",
         "CPU a step",
+        "planning",
         "resume",
         "imports",
         "weights",
@@ -287,28 +300,34 @@ def report(folder: Path, options: argparse.Namespace, wanted: Wanted) -> None:
             f"{packs:,}",
             *seconds,
             *gap,
+            f"{first['busy_ms']:.2f} ms",
             f"{first['cpu_ms']:.0f} ms",
+            f"{first['planning_ms']:.0f} ms",
             f"{again['first_step_s']:.2f} s",
             *(f"{first[key]:.1f} s" for key in ("imports_s", "weights_s")),
         )
         wanted.check(f"first step, {packs} packs", first["first_step_s"], 5, at_least=False, unit=" s")
         wanted.check(f"resume, {packs} packs", again["first_step_s"], 5, at_least=False, unit=" s")
         wanted.check(f"gap between steps, {packs} packs, median", first["gap_ms"][0], 2, at_least=False, unit=" ms")
+        wanted.check(f"CPU of the gap, {packs} packs, median", first["busy_ms"], 2, at_least=False, unit=" ms")
+        if packs <= MOST_PLANNED_CHEAPLY:
+            share = first["planning_ms"] / options.step_s / 10
+            wanted.check(f"planning {packs} packs, of a core", share, 10, at_least=False, unit=" %")
     console.print(table)
 
 
-def memory(folder: Path, options: argparse.Namespace, wanted: Wanted) -> None:
-    """Resident memory along 5,000 steps of 64 packs."""
+def memory(folder: Path, packs: int, wanted: Wanted) -> None:
+    """Resident memory along 5,000 steps."""
     settings = {"data": "seed: 0", "train": "max_steps: 1000000"}
-    found = measure(folder, "long", 64, settings, ["--steps", "5000", "--step-s", "0", "--long"])["memory"]
+    found = measure(folder, f"long{packs}", packs, settings, ["--steps", "5000", "--step-s", "0", "--long"])["memory"]
     console.print(
-        "steps: resident MB (without mapped files): " + ", ".join(f"{s}: {a:.0f} ({b:.0f})" for s, a, b in found)
+        f"{packs} packs, resident MB by step (without mapped files): "
+        + ", ".join(f"{s}: {a:.0f} ({b:.0f})" for s, a, b in found)
     )
     half = found[len(found) // 2 :]
     growth = half[-1][1] - min(value for _, value, _ in half)
-    wanted.check(
-        "growth of resident memory over the second half of 5,000 steps", growth, 20, at_least=False, unit=" MB"
-    )
+    what = f"growth of resident memory over the second half of 5,000 steps of {packs} packs"
+    wanted.check(what, growth, 20, at_least=False, unit=" MB")
 
 
 def main() -> int:
@@ -318,7 +337,9 @@ def main() -> int:
     parser.add_argument("--packs", type=int, nargs="+", default=[64, 1024, 4096, 16384])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--step-s", type=float, default=0.4)
-    parser.add_argument("--long", action="store_true", help="also run 5,000 steps and report memory")
+    parser.add_argument(
+        "--long", action="store_true", help="also run 5,000 steps, of 64 and of 512 packs, and report memory"
+    )
     parser.add_argument("--folder", type=Path, help="where the shards are made, or were made by an earlier call")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--name", help=argparse.SUPPRESS)
@@ -336,7 +357,8 @@ def main() -> int:
             write_shards(folder, options.pages)
         report(folder, options, wanted)
         if options.long:
-            memory(folder, options, wanted)
+            for packs in LONG:
+                memory(folder, packs, wanted)
     if wanted.missed:
         console.print(f"missed: {', '.join(wanted.missed)}", style="red")
     return int(bool(wanted.missed))

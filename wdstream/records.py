@@ -340,7 +340,7 @@ class StepPlan:
 
     step: int
     packs: Sequence[PackPlan]
-    assignment: tuple[tuple[int, ...], ...]
+    assignment: Sequence[tuple[int, ...]]
     totals: StepTotals | None = field(default=None, compare=False)
 
     @property

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.packed import packed
 from tests.helpers.plan_data import pages, planner
 from wdstream.plan.deal import Assigner, CostModel, step_digest
 from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
-from wdstream.plan.step_columns import PackPlans, columns_of_items
+from wdstream.plan.step_columns import PackPlans, columns_of_packs
 from wdstream.records import StepPlan
 
 ITEMS = st.builds(
@@ -27,14 +28,14 @@ COST = CostModel(per_token=18_540_000_000_000, per_token_squared=7_000_000, per_
 
 @given(PACKS, st.integers(0, 2**40))
 def test_the_digest_is_that_of_the_packs(packs: list[list[Item]], step: int) -> None:
-    columns = columns_of_items(step * len(packs), packs, (1, 1))
+    columns = columns_of_packs(step * len(packs), packed(packs), (1, 1))
     plain = StepPlan(step=step, packs=tuple(PackPlans(columns)), assignment=((),))
     assert columns.digest(step) == step_digest(plain)
 
 
 @given(PACKS)
 def test_packs_are_those_of_the_packer(packs: list[list[Item]]) -> None:
-    plans = PackPlans(columns_of_items(12, packs, (COST.per_token, COST.per_token_squared)))
+    plans = PackPlans(columns_of_packs(12, packed(packs), (COST.per_token, COST.per_token_squared)))
     assert len(plans) == len(packs)
     for number, (plan, items) in enumerate(zip(plans, packs, strict=True)):
         assert plan.number == 12 + number
@@ -77,8 +78,8 @@ def test_costs_beyond_64_bits_are_compared_exactly() -> None:
     huge = CostModel(per_token=1 << 61, per_token_squared=1 << 61)
     items = [[Item(number, 3 + number, 1, 1, 7)] for number in range(4)]
     assigner = Assigner(cost=huge, policy="phase", world_size=2)
-    step = assigner.step_plan(0, items)
+    step = assigner.step_plan(0, packed(items))
     costs = [huge.language(3 + number) + 7 for number in range(4)]
     assert [pack.language_cost + pack.vision_cost for pack in step.packs] == costs
     assert step.totals is not None
-    assert step.totals.imbalance == (costs[3] + costs[1]) * 2 / sum(costs) == assigner.imbalance_of(items)
+    assert step.totals.imbalance == (costs[3] + costs[1]) * 2 / sum(costs) == assigner.imbalance_of(packed(items))

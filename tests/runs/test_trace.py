@@ -15,7 +15,8 @@ from wdstream.commands.app import app
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config
 from wdstream.errors import PlanError, TrainError
-from wdstream.plan.steps import Packs, Steps
+from wdstream.plan.step_columns import PackedSamples
+from wdstream.plan.steps import Steps
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.losses import LossRows, append_losses
 from wdstream.runs.record import read_run
@@ -78,7 +79,7 @@ def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch)
     made: list[int] = []
     make = Steps.advance
 
-    def counted(self: Steps) -> Packs | None:
+    def counted(self: Steps) -> PackedSamples | None:
         made.append(self.number)
         return make(self)
 

@@ -32,8 +32,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdstream.errors import PlanError
-from wdstream.plan.packer import Item
-from wdstream.plan.step_columns import PackPlans, StepColumns, columns_of_items, datasets_of_samples
+from wdstream.plan.step_columns import (
+    Costs,
+    PackedSamples,
+    PackPlans,
+    RankPacks,
+    StepColumns,
+    columns_of_packs,
+    datasets_of_samples,
+    exact,
+)
 from wdstream.records import NO_PACK, Ints, StepPlan, StepTotals
 
 if TYPE_CHECKING:
@@ -103,7 +111,6 @@ def training_flops(
 
 
 Cost = tuple[int, int]
-Assignment = tuple[tuple[int, ...], ...]
 
 
 def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size: int = 1) -> int:
@@ -181,7 +188,7 @@ def check_even(global_batch_size: int, *, world_size: int, micro_batch_size: int
 
 def assign(
     costs: Sequence[Cost], *, world_size: int, micro_batch_size: int = 1, policy: "DealPolicy" = "total"
-) -> Assignment:
+) -> RankPacks:
     """For each rank the indices in `costs` of the packs that it computes, in order, `micro_batch_size` at a time.
 
     All ranks have as many places; those that are left over are NO_PACK, the last ones of their micro batches.
@@ -195,68 +202,97 @@ def assign(
     Raises:
         PlanError: there are more ranks than packs.
     """
-    per_rank = packs_per_rank(len(costs), world_size=world_size, micro_batch_size=micro_batch_size)
-    if policy == "total":
-        return _assign_total(costs, world_size, per_rank)
-    return _assign_phase(costs, world_size, micro_batch_size)
+    return RankPacks(_assign(_arrays(costs), world_size, micro_batch_size, policy))
 
 
 def imbalance(
-    costs: Sequence[Cost], assignment: Assignment, *, micro_batch_size: int = 1, policy: "DealPolicy" = "total"
+    costs: Sequence[Cost],
+    assignment: Sequence[Sequence[int]],
+    *,
+    micro_batch_size: int = 1,
+    policy: "DealPolicy" = "total",
 ) -> float:
     """How much longer the step takes than if all ranks were equally fast: slowest / mean, at least 1.
 
     With "total" ranks meet once per step; with "phase" after the vision and after the language part of each micro step.
     """
-    mean = sum(language + vision for language, vision in costs) / len(assignment)
-    if not mean:
-        return 1.0
+    return _imbalance(_arrays(costs), np.array(assignment, dtype=np.int64), micro_batch_size, policy)
+
+
+def _arrays(costs: Sequence[Cost]) -> tuple[Costs, Costs]:
+    """Costs of the packs in the language model, and in the vision tower."""
+    language, vision = (
+        exact(np.array(part, dtype=object), 1 << 63)
+        for part in ([cost[0] for cost in costs], [cost[1] for cost in costs])
+    )
+    return language, vision
+
+
+def _assign(costs: tuple[Costs, Costs], world_size: int, micro_batch_size: int, policy: "DealPolicy") -> Ints:
+    """int64 (ranks, places of each), see `assign`."""
+    language, vision = costs
+    per_rank = packs_per_rank(len(language), world_size=world_size, micro_batch_size=micro_batch_size)
     if policy == "total":
-        return max(sum(sum(costs[pack]) for pack in packs if pack != NO_PACK) for packs in assignment) / mean
-    return _phase_time(costs, assignment, micro_batch_size) / mean
-
-
-def _assign_total(costs: Sequence[Cost], world_size: int, per_rank: int) -> Assignment:
-    free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those that still take one
-    assignment: list[list[int]] = [[] for _ in range(world_size)]
-    totals = [language + vision for language, vision in costs]
-    for pack in sorted(range(len(totals)), key=totals.__getitem__, reverse=True):  # the first of equals first
-        load, rank = free[0]
-        assignment[rank].append(pack)
-        if len(assignment[rank]) < per_rank:
-            heapreplace(free, (load + totals[pack], rank))
-        else:
-            heappop(free)
-    return tuple((*packs, *[NO_PACK] * (per_rank - len(packs))) for packs in assignment)
-
-
-def _assign_phase(costs: Sequence[Cost], world_size: int, micro_batch_size: int) -> Assignment:
-    totals = [language + vision for language, vision in costs]
-    keys = ([vision for _, vision in costs], [language for language, _ in costs], totals)
-    falling = [sorted(range(len(costs)), key=key.__getitem__, reverse=True) for key in keys]
-    candidates = [_by_micro_steps(costs, packs, world_size, micro_batch_size) for packs in falling]
+        return _assign_total(language + vision, world_size, per_rank)
+    keys = (vision, language, language + vision)
+    candidates = [_by_micro_steps(costs, _falling(key), world_size, micro_batch_size) for key in keys]
     return min(candidates, key=lambda candidate: _phase_time(costs, candidate, micro_batch_size))  # the first of equals
 
 
-def _by_micro_steps(costs: Sequence[Cost], packs: Sequence[int], world_size: int, micro_batch_size: int) -> Assignment:
-    """Consecutive packs share a micro step; inside it they are assigned by total cost."""
-    assignment: list[list[int]] = [[] for _ in range(world_size)]
-    together = world_size * micro_batch_size
-    for start in range(0, len(packs), together):
-        group = packs[start : start + together]
-        for rank, chosen in enumerate(_assign_total([costs[pack] for pack in group], world_size, micro_batch_size)):
-            assignment[rank] += [NO_PACK if index == NO_PACK else group[index] for index in chosen]
-    return tuple(map(tuple, assignment))
+def _imbalance(costs: tuple[Costs, Costs], assignment: Ints, micro_batch_size: int, policy: "DealPolicy") -> float:
+    totals = costs[0] + costs[1]
+    mean = int(totals.sum()) / len(assignment)
+    if not mean:
+        return 1.0
+    if policy == "total":
+        return int(_dealt(totals, assignment).sum(axis=1).max()) / mean
+    return _phase_time(costs, assignment, micro_batch_size) / mean
 
 
-def _phase_time(costs: Sequence[Cost], assignment: Assignment, micro_batch_size: int) -> int:
+def _falling(costs: Costs) -> Ints:
+    """int64 (packs,): packs by falling cost, the first of equals first."""
+    return np.argsort(-costs, kind="stable")
+
+
+def _dealt(costs: Costs, assignment: Ints) -> Costs:
+    """(ranks, places of each): what is computed in each place; 0 in one that holds no pack."""
+    return np.append(costs, 0)[assignment]  # NO_PACK finds the 0 at the end
+
+
+def _assign_total(totals: Costs, world_size: int, per_rank: int) -> Ints:
+    """int64 (ranks, places of each), by what each pack costs in total."""
+    assignment = np.full((world_size, per_rank), NO_PACK)
+    falling = _falling(totals)
+    if per_rank == 1:
+        assignment[: len(totals), 0] = falling
+        return assignment
+    free = [(0, rank) for rank in range(world_size)]  # a heap of (load, rank) of those that still take one
+    taken = [0] * world_size
+    for pack, cost in zip(falling.tolist(), totals[falling].tolist(), strict=True):
+        load, rank = free[0]
+        assignment[rank, taken[rank]] = pack
+        taken[rank] += 1
+        if taken[rank] < per_rank:
+            heapreplace(free, (load + cost, rank))
+        else:
+            heappop(free)
+    return assignment
+
+
+def _by_micro_steps(costs: tuple[Costs, Costs], packs: Ints, world_size: int, micro_batch_size: int) -> Ints:
+    """Consecutive packs share a micro step, inside it by total cost: int64 (ranks, places of each)."""
+    together, totals = world_size * micro_batch_size, costs[0] + costs[1]
+    groups = [packs[start : start + together] for start in range(0, len(packs), together)]
+    micro_steps = [
+        np.append(group, NO_PACK)[_assign_total(totals[group], world_size, micro_batch_size)] for group in groups
+    ]
+    return np.concatenate(micro_steps, axis=1)
+
+
+def _phase_time(costs: tuple[Costs, Costs], assignment: Ints, micro_batch_size: int) -> int:
     """Time of a step whose ranks wait for each other after each part of each micro step."""
-    largest = max((part for cost in costs for part in cost), default=0)
-    kind = np.int64 if largest * len(costs) < 1 << 62 else object  # Python's integers where 64 bits might not do
-    # (ranks, places of each, language and vision); an idle place finds the row of zeros at the end
-    dealt = np.array([*costs, (0, 0)], dtype=kind)[np.array(assignment)]
-    micro = dealt.reshape(len(assignment), -1, micro_batch_size, 2).sum(axis=2)
-    return int(micro.max(axis=0).sum())
+    parts = (_dealt(part, assignment).reshape(len(assignment), -1, micro_batch_size).sum(axis=2) for part in costs)
+    return sum(int(micro.max(axis=0).sum()) for micro in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,12 +311,12 @@ class Assigner:
     world_size: int = 1
     micro_batch_size: int = 1
 
-    def step_plan(self, number: int, packs: Sequence[Sequence[Item]], *, offsets: Ints | None = None) -> StepPlan:
+    def step_plan(self, number: int, packs: PackedSamples, *, offsets: Ints | None = None) -> StepPlan:
         """The record of a step, its packs assigned to ranks.
 
         Args:
             number: of the step.
-            packs: their samples.
+            packs: of the step.
             offsets: int64 (datasets + 1,), sample numbers at which the datasets begin; None: all are of one.
         """
         columns = self._columns(number, packs)
@@ -295,12 +331,12 @@ class Assigner:
             imbalance=slowest,
             pages_by_dataset=pages,
             tokens_by_dataset=tokens,
-            language_cost=sum(columns.language_costs),
-            vision_cost=sum(columns.vision_costs),
+            language_cost=int(columns.language_costs.sum()),
+            vision_cost=int(columns.vision_costs.sum()),
         )
-        return StepPlan(step=number, packs=PackPlans(columns), assignment=assignment, totals=totals)
+        return StepPlan(step=number, packs=PackPlans(columns), assignment=RankPacks(assignment), totals=totals)
 
-    def imbalance_of(self, packs: Sequence[Sequence[Item]]) -> float:
+    def imbalance_of(self, packs: PackedSamples) -> float:
         """Slowest rank / mean of a step of these packs, by predicted cost."""
         return self._deal(self._columns(0, packs))[1]
 
@@ -308,16 +344,15 @@ class Assigner:
         """What this world leaves empty of a step of this many packs."""
         return idle_places(global_batch_size, world_size=self.world_size, micro_batch_size=self.micro_batch_size)
 
-    def _columns(self, number: int, packs: Sequence[Sequence[Item]]) -> StepColumns:
+    def _columns(self, number: int, packs: PackedSamples) -> StepColumns:
         language = self.cost.per_token, self.cost.per_token_squared
-        return columns_of_items(number * len(packs), packs, language)
+        return columns_of_packs(number * len(packs), packs, language)
 
-    def _deal(self, columns: StepColumns) -> tuple[Assignment, float]:
-        """The assignment of a step, and its imbalance."""
-        costs = list(zip(columns.language_costs, columns.vision_costs, strict=True))
-        ranks, policy = {"world_size": self.world_size, "micro_batch_size": self.micro_batch_size}, self.policy
-        assignment = assign(costs, policy=policy, **ranks)
-        return assignment, imbalance(costs, assignment, micro_batch_size=self.micro_batch_size, policy=policy)
+    def _deal(self, columns: StepColumns) -> tuple[Ints, float]:
+        """The assignment of a step, int64 (ranks, places of each), and its imbalance."""
+        costs = columns.language_costs, columns.vision_costs
+        assignment = _assign(costs, self.world_size, self.micro_batch_size, self.policy)
+        return assignment, _imbalance(costs, assignment, self.micro_batch_size, self.policy)
 
     def imbalance(self, step: StepPlan) -> float:
         """Slowest rank / mean of a step, by predicted cost."""

@@ -1,7 +1,7 @@
 """All datasets as one sequence of accepted samples, from any point of it, in slabs of a few thousand.
 
     PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┐
-                                                                             ├─ merged by key ─► SampleStream.take(n)
+                                                                             ├─ merged by key ─► SampleStream.merge()
     PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┘    (order.py)
 
 A large block is sorted by a thread while the one before it is used, and lengths are computed a slab at a time, so that
@@ -18,7 +18,6 @@ import numpy as np
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture, PlannedDataset
 from wdstream.plan.order import mix_keys
-from wdstream.plan.packer import Item
 from wdstream.plan.sample_lengths import Reject, counts_by_reason
 from wdstream.plan.state import Cursor
 from wdstream.records import Ints
@@ -38,7 +37,7 @@ class Slab:
     """Accepted samples of one dataset, all from one block.
 
     Attributes:
-        items: the samples.
+        values: int64 (6, n), what an Item holds of each sample.
         epoch: pass over the dataset.
         block: block of that epoch.
         positions: int64, index of each sample within the block.
@@ -48,7 +47,7 @@ class Slab:
             such pages.
     """
 
-    items: list[Item]
+    values: Ints
     epoch: int
     block: int
     positions: Ints
@@ -67,7 +66,7 @@ class DatasetStream:
         slabs: what is still to come.
         slab: the one that is merged; None at first and at the end of the pass.
         cursor: the dataset's cursor before `slab`.
-        merged_from, merged_to: samples of `slab` in the list that is merged now.
+        merged_from, merged_to: samples of `slab` among those that were merged last.
     """
 
     def __init__(self, planned: PlannedDataset, start: Cursor, pass_number: int, sorter: ThreadPoolExecutor) -> None:
@@ -120,7 +119,7 @@ class DatasetStream:
                 slab = self._slab(epoch, block, position, rows[position : position + size], part)
                 position, part = position + size, 0
                 size = min(2 * size, SLAB)
-                if slab.items:
+                if len(slab.positions):
                     empty_since = epoch
                     yield slab
             position = 0
@@ -152,7 +151,7 @@ class DatasetStream:
             self.count = int(counts[-1]) if len(counts) else self.count
             keys = mix_keys(counts - sizes, sizes, planned.weight, 20)
         return Slab(
-            items=planned.items(rows, lengths, split),
+            values=planned.values(rows, lengths, split),
             epoch=epoch,
             block=block,
             positions=positions,
@@ -173,27 +172,15 @@ class SampleStream:
             DatasetStream(planned, cursor, pass_number, sorter)
             for planned, cursor in zip(mixture.planned, cursors, strict=True)
         ]
-        self._merged: list[Item] = []
-        self._owners = np.empty(0, dtype=np.int64)  # dataset of each merged item
-        self._taken = 0
+        self._owners = np.empty(0, dtype=np.int64)  # dataset of each sample that was merged last
 
-    def take(self, count: int) -> list[Item]:
-        """The next samples; fewer than `count` only at the end of the pass."""
-        taken = self._merged[self._taken : self._taken + count]
-        self._taken += len(taken)
-        while len(taken) < count and self._merge():
-            more = self._merged[: count - len(taken)]
-            self._taken = len(more)
-            taken += more
-        return taken
-
-    def cursors(self) -> tuple[Cursor, ...]:
-        """Each dataset's cursor after what was taken.
+    def cursors(self, count: int) -> tuple[Cursor, ...]:
+        """Each dataset's cursor after the first `count` samples of those that were merged last.
 
         Counts are less the passes that all datasets have completed: keys then differ by a constant, and the order
         stays.
         """
-        owners = self._owners[: self._taken]
+        owners = self._owners[:count]
         cursors = []
         for number, stream in enumerate(self.streams):
             used = stream.merged_from + int(np.count_nonzero(owners == number))
@@ -205,38 +192,36 @@ class SampleStream:
             for cursor, weight in zip(cursors, weights, strict=True)
         )
 
-    def _merge(self) -> bool:
-        """Make the next merged list, from the current slab of each dataset; False at the end of the pass."""
+    def merge(self) -> Ints | None:
+        """The next samples, from the current slab of each dataset: int64 (6, n), or None at the end of the pass."""
         if max(stream.cursor.count for stream in self.streams) >= MAX_COUNT:
             self._rebase()
         live = []
         for number, stream in enumerate(self.streams):
-            if stream.slab is None or stream.merged_to == len(stream.slab.items):
+            if stream.slab is None or stream.merged_to == len(stream.slab.keys):
                 if stream.slab is not None:
                     stream.cursor = stream.after(stream.slab, stream.merged_to - 1)
                 stream.slab, stream.merged_to = next(stream.slabs, None), 0
             stream.merged_from = stream.merged_to
             if stream.slab is not None:
                 live.append((number, stream, stream.slab))
-        self._taken = 0
-        self._merged, self._owners = [], np.empty(0, dtype=np.int64)
+        self._owners = np.empty(0, dtype=np.int64)
         if not live:
-            return False
+            return None
         horizon = min(int(slab.keys[-1]) for _, _, slab in live)
-        keys, owners = [], []
+        values, keys, owners = [], [], []
         for number, stream, slab in live:
             start = stream.merged_from
             stop = stream.merged_to = int(np.searchsorted(slab.keys, horizon, side="right"))
-            self._merged += slab.items[start:stop]
+            values.append(slab.values[:, start:stop])
             keys.append(slab.keys[start:stop])
             owners.append(np.full(stop - start, number, dtype=np.int64))
         self._owners = np.concatenate(owners)
-        if len(live) > 1:
-            order = np.argsort(np.concatenate(keys), kind="stable")  # ties by dataset
-            self._owners = self._owners[order]
-            merged = self._merged
-            self._merged = [merged[index] for index in order.tolist()]
-        return True
+        if len(live) == 1:
+            return values[0]
+        order = np.argsort(np.concatenate(keys), kind="stable")  # ties by dataset
+        self._owners = self._owners[order]
+        return np.concatenate(values, axis=1)[:, order]
 
     def _rebase(self) -> None:
         """Take a common number of passes off all counts before keys outgrow 64 bits; all keys move alike."""

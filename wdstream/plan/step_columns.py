@@ -1,42 +1,81 @@
-"""The packs of a step as arrays: what is counted over all is counted at once, and a pack is made when asked for.
+"""Packs as arrays: what is counted over all is counted at once, and a record is made when it is asked for.
 
 A step of 4,096 packs has some 13,000 samples. As records of each pack they take longer to make, and to keep, than to
 plan; a rank reads only its own packs.
 """
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdstream.plan.packer import Item
 from wdstream.records import Ints, PackPlan
 
-_FIELDS = len(Item._fields)
-_SAMPLE, _TOKENS, _PATCHES, _SUPERVISED, _VISION_COST, _SCALE = range(_FIELDS)
+NUM_FIELDS = len(Item._fields)
+_SAMPLE, _TOKENS, _PATCHES, _SUPERVISED, _VISION_COST, _SCALE = range(NUM_FIELDS)
 _IN_DIGEST = (_SAMPLE, _TOKENS, _PATCHES, _SCALE)
+
+Costs = NDArray[Any]
+"""Predicted costs: int64, or Python integers where a sum of them might not fit 64 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedSamples:
+    """P packs of n samples in total.
+
+    Attributes:
+        values: int64 (6, n), what an Item holds of each sample.
+        bounds: int64 (P + 1,): the samples of pack i are those from bounds[i] on and before bounds[i + 1].
+    """
+
+    values: Ints
+    bounds: Ints
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def samples(self) -> Ints:
+        """int64 (n,), sample numbers."""
+        return cast(Ints, self.values[_SAMPLE])
+
+    @classmethod
+    def of(cls, parts: Sequence[Ints], sizes: Sequence[int]) -> "PackedSamples":
+        """The packs of these sizes, their values, (6, ...) each, in parts."""
+        bounds = np.zeros(len(sizes) + 1, dtype=np.int64)
+        np.cumsum(sizes, out=bounds[1:])
+        return cls(values=np.concatenate([np.empty((NUM_FIELDS, 0), dtype=np.int64), *parts], axis=1), bounds=bounds)
+
+
+def join_packs(parts: Sequence[PackedSamples], *, num_empty: int = 0) -> PackedSamples:
+    """All packs of several, and empty ones after them."""
+    if len(parts) == 1 and not num_empty:
+        return parts[0]
+    sizes = [size for part in parts for size in np.diff(part.bounds).tolist()]
+    return PackedSamples.of([part.values for part in parts], [*sizes, *(0 for _ in range(num_empty))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepColumns:
-    """P packs with n samples in total.
+    """The P packs of a step with n samples in total.
 
     Attributes:
         first: number of the first pack in the run.
-        bounds: int64 (P + 1,): the samples of pack i are those from bounds[i] on and before bounds[i + 1].
-        values: int64 (6, n), what an Item holds of each sample.
-        language_costs: predicted cost of each pack in the language model, P Python integers: no sum of them overflows.
-        vision_costs: in the vision tower, likewise.
+        bounds, values: as of PackedSamples.
+        language_costs: (P,), predicted cost of each pack in the language model.
+        vision_costs: (P,), in the vision tower.
     """
 
     first: int
     bounds: Ints
     values: Ints
-    language_costs: Sequence[int]
-    vision_costs: Sequence[int]
+    language_costs: Costs
+    vision_costs: Costs
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -72,8 +111,8 @@ class StepColumns:
             patches=patches,
             supervised=supervised,
             scales=scales,
-            language_cost=self.language_costs[index],
-            vision_cost=self.vision_costs[index],
+            language_cost=int(self.language_costs[index]),
+            vision_cost=int(self.vision_costs[index]),
         )
 
     def digest(self, step: int) -> int:
@@ -85,8 +124,10 @@ class StepColumns:
         numbers[starts] = self.first + np.arange(len(sizes))
         numbers[starts + 1] = sizes
         places = np.arange(self.values.shape[1]) + np.repeat(starts + 2 - self.bounds[:-1], sizes)
-        for order, row in enumerate(_IN_DIGEST):
-            numbers[places + np.repeat(sizes, sizes) * order] = self.values[row]
+        steps = np.repeat(sizes, sizes)
+        for row in _IN_DIGEST:
+            numbers[places] = self.values[row]
+            places += steps
         return int.from_bytes(hashlib.blake2b(numbers.tobytes(), digest_size=8).digest(), "little")
 
 
@@ -95,38 +136,77 @@ def datasets_of_samples(samples: Ints, offsets: Ints) -> Ints:
     return cast(Ints, np.searchsorted(offsets, samples % offsets[-1], side="right") - 1)
 
 
-def columns_of_items(first: int, packs: Sequence[Sequence[Item]], language: tuple[int, int]) -> StepColumns:
-    """The columns of packs as the packer makes them.
+def columns_of_packs(first: int, packs: PackedSamples, language: tuple[int, int]) -> StepColumns:
+    """The columns of packs, with what they cost.
 
     Args:
         first: number of the first pack in the run.
         packs: their samples.
         language: cost of a token, and of a token squared, in the language model.
     """
-    sizes = np.fromiter(map(len, packs), dtype=np.int64, count=len(packs))
-    bounds = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(sizes)))
-    flat = chain.from_iterable(chain.from_iterable(packs))
-    values = np.fromiter(flat, dtype=np.int64, count=int(bounds[-1]) * _FIELDS).reshape(-1, _FIELDS).T.copy()
-    tokens = values[_TOKENS]
-    costs = _sums(tokens, bounds), _sums(tokens * tokens, bounds)
+    tokens = packs.values[_TOKENS]
+    sums = [_sums(tokens, packs.bounds), _sums(tokens * tokens, packs.bounds)]
+    largest = sum(cost * int(each.max(initial=0)) for cost, each in zip(language, sums, strict=True))
+    linear, square = (exact(each, largest) for each in sums)
+    vision = _sums(packs.values[_VISION_COST], packs.bounds)
     return StepColumns(
         first=first,
-        bounds=bounds,
-        values=values,
-        language_costs=[language[0] * linear + language[1] * square for linear, square in zip(*costs, strict=True)],
-        vision_costs=_sums(values[_VISION_COST], bounds),
+        bounds=packs.bounds,
+        values=packs.values,
+        language_costs=language[0] * linear + language[1] * square,
+        vision_costs=exact(vision, int(vision.max(initial=0))),
     )
 
 
-def _sums(values: Ints, bounds: Ints) -> list[int]:
-    """The sum of each pack's values; packs may be empty."""
-    sums = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(values)))[bounds]
-    found: list[int] = np.diff(sums).tolist()  # where the running sum goes past 64 bits, differences are right
-    return found
+def exact(values: NDArray[Any], largest: int) -> Costs:
+    """Values as Python integers, where a sum of as many numbers up to `largest` might not fit 64 bits."""
+    return values if largest * len(values) < 1 << 62 else values.astype(object)
 
 
-class PackPlans(Sequence[PackPlan]):
-    """The packs of a step in plan order, each made when it is asked for; equal to any sequence of equal packs."""
+def _sums(values: Ints, bounds: Ints) -> Ints:
+    """(P,): the sum of each pack's values; packs may be empty."""
+    sums = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=sums[1:])
+    return np.diff(sums[bounds])  # where the running sum goes past 64 bits, differences are right
+
+
+Made = TypeVar("Made")
+
+
+class MadeWhenAsked(Sequence[Made]):
+    """A sequence whose entries are made of arrays when they are asked for; equal to any of equal entries."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def entry(self, index: int) -> Made:
+        """The entry at this place, from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> Made: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Made, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Made | tuple[Made, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self.entry, range(*index.indices(len(self)))))
+        return self.entry(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[Made]:
+        return map(self.entry, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(ours == theirs for ours, theirs in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+class PackPlans(MadeWhenAsked[PackPlan]):
+    """The packs of a step in plan order."""
 
     __slots__ = ("columns",)
 
@@ -136,24 +216,23 @@ class PackPlans(Sequence[PackPlan]):
     def __len__(self) -> int:
         return len(self.columns)
 
-    @overload
-    def __getitem__(self, index: int) -> PackPlan: ...
+    def entry(self, index: int) -> PackPlan:
+        """The record of one pack."""
+        return self.columns.pack(index)
 
-    @overload
-    def __getitem__(self, index: slice) -> tuple[PackPlan, ...]: ...
 
-    def __getitem__(self, index: int | slice) -> PackPlan | tuple[PackPlan, ...]:
-        if isinstance(index, slice):
-            return tuple(map(self.columns.pack, range(*index.indices(len(self)))))
-        return self.columns.pack(range(len(self))[index])
+class RankPacks(MadeWhenAsked[tuple[int, ...]]):
+    """For each rank the places in a step of the packs that it computes, in order."""
 
-    def __iter__(self) -> Iterator[PackPlan]:
-        return map(self.columns.pack, range(len(self)))
+    __slots__ = ("places",)
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(ours == theirs for ours, theirs in zip(self, other, strict=True))
+    def __init__(self, places: Ints) -> None:
+        """`places`: int64 (ranks, places of each), NO_PACK in one that holds none."""
+        self.places = places
 
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def entry(self, index: int) -> tuple[int, ...]:
+        """Those of one rank."""
+        return tuple(self.places[index].tolist())

@@ -17,13 +17,12 @@ import numpy as np
 from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner
-from wdstream.plan.packer import Item, PoolPacker
+from wdstream.plan.packer import SizePacker
 from wdstream.plan.sample_lengths import counts_by_reason
 from wdstream.plan.sample_stream import SampleStream
 from wdstream.plan.state import Fingerprints, StreamState
+from wdstream.plan.step_columns import PackedSamples, join_packs
 from wdstream.records import Ints, StepPlan
-
-Packs = list[list[Item]]
 
 MAX_SNAPSHOTS = 1024
 """States kept, about 5 kB each in memory."""
@@ -85,11 +84,14 @@ class Steps(Iterator[StepPlan]):
         self._fingerprints = fingerprints
         self._assigner = assigner
         self._snapshots = snapshots
-        self._packer = PoolPacker(mixture.settings.budget)
-        self._packer.add(mixture.pool_items(state.pool))
+        self._packer = SizePacker(mixture.settings.budget)
+        self._values = mixture.pool_values(state.pool)  # of samples by their places in the packer
+        self._packer.feed(self._values[1], self._values[2])
+        self._packer.fill(self._values.shape[1])
+        self._first_merged = self._packer.num_taken  # place of the first of the samples that were merged last
         self._sorter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wdstream-order")
         self._stream = SampleStream(mixture, state.cursors, state.passes, self._sorter)
-        self._had_samples = bool(len(self._packer)) or state.cursors != mixture.pass_start(state.passes)
+        self._had_samples = bool(self._packer.num_pool) or state.cursors != mixture.pass_start(state.passes)
         self._num_given = 0  # packs of the next step that `rest_of_pass` gave
         self._end: StreamState | None = None  # where a run ends whose last packs are dropped
 
@@ -100,7 +102,7 @@ class Steps(Iterator[StepPlan]):
             raise StopIteration
         return self._assigner.step_plan(number, packs, offsets=self._mixture.offsets)
 
-    def advance(self) -> Packs | None:
+    def advance(self) -> PackedSamples | None:
         """The bare packs of the next step; None when the run is over, where `tail` decides about the last step."""
         if self._snapshots is not None and self._snapshots.wants(self.number):
             self._snapshots.add(self.state())
@@ -111,20 +113,22 @@ class Steps(Iterator[StepPlan]):
             return None
         size, tail = self._settings.global_batch_size, self._settings.tail
         before = self.state() if self.passes == self._last_pass and tail == "drop" else None
-        packs: Packs = []
-        while len(packs) < size:
-            if self.fill():
-                packs.append(self._packer.pack())
-            elif self.passes < self._last_pass or tail == "wrap":
+        parts: list[PackedSamples] = []
+        num_empty = 0
+        while missing := size - sum(map(len, parts)) - num_empty:
+            parts.append(self._pack(missing))
+            if len(parts[-1]) == missing:
+                continue
+            if self.passes < self._last_pass or tail == "wrap":
                 self._start_pass()
             elif tail == "pad":
-                packs += [[] for _ in range(size - len(packs))]
+                num_empty = missing - len(parts[-1])
             else:  # the last packs are fewer than a step has, and dropped
                 self._end = before
                 self.close()
                 return None
         self.number += 1
-        return packs
+        return join_packs(parts, num_empty=num_empty)
 
     def skip(self, count: int) -> None:
         """Pass over some steps. Raises StopIteration when the run ends before."""
@@ -138,28 +142,30 @@ class Steps(Iterator[StepPlan]):
             pass
         return self.number
 
-    def rest_of_pass(self) -> Iterator[list[Item]]:
-        """The packs of this pass that are still to come; `state` is of use after whole steps alone."""
+    def next_packs(self, at_most: int) -> PackedSamples:
+        """The next packs of this pass, up to the end of their step; none at its end. `state` is of use after whole
+        steps alone."""
         size = self._settings.global_batch_size
-        while True:
-            if not self._num_given and self._snapshots is not None and self._snapshots.wants(self.number):
-                self._snapshots.add(self.state())  # before the pool is filled, as the states of a run are
-            if not self.fill():
-                return
-            yield self._packer.pack()
-            self._num_given = (self._num_given + 1) % size
-            self.number += not self._num_given
+        if not self._num_given and self._snapshots is not None and self._snapshots.wants(self.number):
+            self._snapshots.add(self.state())  # before the pool is filled, as the states of a run are
+        packs = self._pack(min(at_most, size - self._num_given))
+        self._num_given = (self._num_given + len(packs)) % size
+        self.number += len(packs) > 0 == self._num_given
+        return packs
 
-    def later_passes(self) -> Iterator[list[Item]]:
-        """The packs of the passes after this one, to the end of the run; `tail` decides what the last ones are in.
+    def count_later(self) -> int:
+        """The number of packs of the passes after this one, to the end of the run; `tail` decides about the last ones.
 
         Raises:
             PlanError: a pass is empty, or the one that ended was.
         """
+        count = 0
         while self.passes < self._last_pass:
             self._start_pass()
-            yield from self.rest_of_pass()
+            while packs := self.next_packs(self._settings.global_batch_size):
+                count += len(packs)
         self._require_samples()
+        return count
 
     def state(self) -> StreamState:
         """The state before the next step."""
@@ -168,8 +174,8 @@ class Steps(Iterator[StepPlan]):
         return StreamState(
             step=self.number,
             passes=self.passes,
-            cursors=self._stream.cursors(),
-            pool=tuple(item.sample for item in self._packer.items),
+            cursors=self._stream.cursors(self._packer.num_taken - self._first_merged),
+            pool=tuple(self._values[0, self._packer.places()].tolist()),
             fingerprints=self._fingerprints,
         )
 
@@ -180,12 +186,39 @@ class Steps(Iterator[StepPlan]):
 
     def fill(self) -> bool:
         """Fill the pool; False when the pass is used up and the pool is empty."""
-        missing = self._settings.pool - len(self._packer)
-        if missing > 0:
-            self._packer.add(self._stream.take(missing))
-        is_filled = len(self._packer) > 0
+        while not self._packer.fill(self._settings.pool) and self._merge():
+            pass
+        is_filled = self._packer.num_pool > 0
         self._had_samples |= is_filled
         return is_filled
+
+    def _pack(self, count: int) -> PackedSamples:
+        """The next packs of this pass; fewer than `count` at its end."""
+        packer, pool = self._packer, self._settings.pool
+        parts: list[Ints] = []
+        placed: list[int] = []
+        sizes: list[int] = []
+        while len(sizes) < count:
+            if not packer.fill(pool):
+                parts.append(self._values[:, placed])  # before their places are forgotten
+                placed = []
+                if not self.fill():
+                    break
+            pack = packer.pack()
+            placed += pack
+            sizes.append(len(pack))
+        self._had_samples |= len(sizes) > 0
+        return PackedSamples.of([*parts, self._values[:, placed]], sizes)
+
+    def _merge(self) -> bool:
+        """Let the packer, whose queue is empty, have more samples; False at the end of the pass."""
+        merged = self._stream.merge()
+        if merged is None:
+            return False
+        kept = self._packer.forget()
+        self._values, self._first_merged = np.concatenate((self._values[:, kept], merged), axis=1), len(kept)
+        self._packer.feed(merged[1], merged[2])
+        return True
 
     def close(self) -> None:
         """Stop the thread that sorts ahead."""
@@ -196,6 +229,7 @@ class Steps(Iterator[StepPlan]):
         self._had_samples = False
         self.passes += 1
         self._stream = SampleStream(self._mixture, self._mixture.pass_start(self.passes), self.passes, self._sorter)
+        self._first_merged = self._packer.num_taken
 
     def _require_samples(self) -> None:
         """Refuse to continue after a pass without a sample."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from wdstream.errors import PlanError
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.deal import Assigner, IdlePlaces
 from wdstream.plan.metadata_columns import count_absent, own_expressions
-from wdstream.plan.packer import Item
 from wdstream.plan.protocols import Dataset
 from wdstream.plan.sample_lengths import FULL_SCALE, Reject
 from wdstream.plan.settings import PlanSettings
+from wdstream.plan.step_columns import PackedSamples, join_packs
 from wdstream.plan.steps import Steps
 from wdstream.records import Ints
 
@@ -202,15 +201,14 @@ def summarise(mixture: Mixture, steps: Steps, assigner: Assigner, total_steps: i
     settings, num_packs = mixture.settings, 0
     totals, others = np.zeros((len(mixture.planned), 3), dtype=np.int64), np.zeros(4, dtype=np.int64)
     imbalances: list[float] = []
-    packs = _packs_of_epoch(steps, mixture.num_samples if mixture.is_endless else None)
-    while step := list(islice(packs, settings.global_batch_size)):
-        others += _count(mixture, [item for pack in step for item in pack], totals)
+    for step in _steps_of_epoch(steps, settings, mixture.num_samples if mixture.is_endless else None):
+        others += _count(mixture, step.values, totals)
         if len(step) == settings.global_batch_size:
             imbalances.append(assigner.imbalance_of(step))
         num_packs += len(step)
     rejects = steps.rejects.sum(axis=0).tolist()
     if total_steps is None and settings.epochs is not None:
-        total_steps = steps_of(num_packs + sum(1 for _ in steps.later_passes()), settings)
+        total_steps = steps_of(num_packs + steps.count_later(), settings)
     steps.close()
     num_pages, tokens, patches = totals.sum(axis=0).tolist()
     supervised, downscaled, split_pages, parts = others.tolist()
@@ -251,14 +249,13 @@ def steps_of(num_packs: int, settings: PlanSettings) -> int:
     return whole + (rest > 0 and settings.tail != "drop")
 
 
-def _count(mixture: Mixture, items: Sequence[Item], totals: Ints) -> Ints:
+def _count(mixture: Mixture, values: Ints, totals: Ints) -> Ints:
     """Add pages, tokens and patches to each dataset's `totals`, (datasets, 3); the first part of a page counts as it.
 
     Returns:
         int64 (4,): supervised tokens, downscaled pages, pages that are split, and their parts.
     """
-    columns = np.array(items, dtype=np.int64).reshape(-1, len(Item._fields)).T
-    samples, tokens, patches, supervised, _, scales = columns
+    samples, tokens, patches, supervised, _, scales = values
     part_numbers, pages = np.divmod(samples, mixture.num_samples)
     datasets = np.searchsorted(mixture.offsets, pages, side="right") - 1
     np.add.at(totals, datasets, np.column_stack((part_numbers <= 1, tokens, patches)))
@@ -279,11 +276,20 @@ def _share(all_pages: int, all_tokens: int, dataset: Dataset, totals: Sequence[i
     )
 
 
-def _packs_of_epoch(steps: Steps, num_pages: int | None) -> Iterator[list[Item]]:
-    """The packs of the first pass; of a mixture without passes, those with the first `num_pages` pages."""
-    num_packed = 0
-    for pack in steps.rest_of_pass():
-        yield pack
-        num_packed += len(pack)
-        if num_pages is not None and num_packed >= num_pages:
-            return
+def _steps_of_epoch(steps: Steps, settings: PlanSettings, num_pages: int | None) -> Iterator[PackedSamples]:
+    """The packs of the first pass by steps, of which the last may have fewer; of a mixture without passes, those with
+    the first `num_pages` pages."""
+    size, num_packed = settings.global_batch_size, 0
+    parts: list[PackedSamples] = []
+    while num_pages is None or num_packed < num_pages:
+        # A pack has no more pages than the pool: so none is planned beyond the last one.
+        packs = steps.next_packs(size if num_pages is None else max((num_pages - num_packed) // settings.pool, 1))
+        if not packs:
+            break
+        num_packed += len(packs.samples)
+        parts.append(packs)
+        if sum(map(len, parts)) == size:
+            yield join_packs(parts)
+            parts = []
+    if parts:
+        yield join_packs(parts)

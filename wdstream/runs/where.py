@@ -7,6 +7,7 @@ and whatever else curation/resolve.py finds a page by.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -119,14 +120,15 @@ def where_in(plan: Plan, key: str, limit: int | None) -> PageSteps:
 
 def _occurrences(plan: Plan, steps: Steps, names: Mapping[int, str], limit: int) -> Iterator[Occurrence]:
     """Every time that one of the samples in `names` comes, up to step `limit`."""
+    wanted = list(names)
     for step in range(limit):
         packs = steps.advance()
         if packs is None:
             return
-        for number, pack in enumerate(packs, start=step * plan.settings.global_batch_size):
-            for slot, item in enumerate(pack):
-                if item.sample in names:
-                    yield Occurrence(name=names[item.sample], step=step, pack=number, slot=slot)
+        for place in np.flatnonzero(np.isin(packs.samples, wanted)).tolist():
+            pack = int(np.searchsorted(packs.bounds, place, side="right")) - 1
+            number, slot = step * plan.settings.global_batch_size + pack, place - int(packs.bounds[pack])
+            yield Occurrence(name=names[int(packs.samples[place])], step=step, pack=number, slot=slot)
 
 
 def _samples_of(plan: Plan, name: str) -> tuple[list[int], tuple[str, ...]]:

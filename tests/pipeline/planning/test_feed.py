@@ -38,15 +38,30 @@ def rest(steps: Iterator[tuple[StepPlan, object]]) -> list[tuple[StepPlan, objec
     return [(step, step.totals, state) for step, state in steps]
 
 
+def reading(steps: StepFeed) -> StepFeed:
+    """Once its planning process has a step: until then it plans by itself."""
+    wait_until(lambda: steps._begins_to_read() and steps._reads, "a step of the planning process")
+    return steps
+
+
 def test_another_process_plans_the_same() -> None:
     plan = a_plan()
     with closing(feed(plan)) as apart, closing(feed(plan, planning="thread")) as here:
-        found, expected = rest(apart), rest(here)
+        found, expected = rest(reading(apart)), rest(here)
     assert len(found) == plan.total_steps()
     assert found == expected
     first, _, _ = found[0]
     assert first.packs[1] == plan.step(0, world_size=2).packs[1]
     assert repr(first) == repr(plan.step(0, world_size=2))
+
+
+def test_the_first_steps_do_not_wait_for_the_process() -> None:
+    plan = a_plan(global_batch_size=2)
+    with closing(feed(plan)) as apart, closing(feed(plan, planning="thread")) as here:
+        expected = rest(here)
+        found = rest(islice(apart, 3))
+        found += rest(reading(apart))
+    assert found == expected
 
 
 def test_auto_takes_a_process_by_the_size_of_a_step() -> None:
@@ -58,7 +73,7 @@ def test_a_killed_planner_costs_nothing_but_time() -> None:
     plan = a_plan(global_batch_size=2)
     expected = rest(feed(plan, planning="thread"))
     with closing(feed(plan)) as apart:
-        found = rest(islice(apart, 3))
+        found = rest(islice(reading(apart), 3))
         assert apart._process is not None
         os.kill(apart._process.pid, signal.SIGKILL)
         found += rest(apart)
@@ -71,7 +86,7 @@ def test_ranks_of_a_machine_share_one() -> None:
     found: dict[int, list[tuple[StepPlan, object, object]]] = {}
     folder = Path(make_socket_folder())
     feeds = [feed(plan, shared=SharedPlanner(folder=folder, local_rank=rank, local_size=3)) for rank in range(3)]
-    threads = [Thread(target=lambda rank=rank: found.update({rank: rest(feeds[rank])})) for rank in (2, 1, 0)]
+    threads = [Thread(target=lambda rank=rank: found.update({rank: rest(reading(feeds[rank]))})) for rank in (2, 1, 0)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -126,14 +141,17 @@ def test_a_plan_that_does_not_unpickle_is_planned_here(capfd: pytest.CaptureFixt
     settings = {"sequence_length": 128, "max_patches": 256, "global_batch_size": 4, "epochs": 1}
     plan = Planner([Dataset(columns=pages(60), name="d")], Foreign(), UNTILED, **settings)
     with closing(feed(plan)) as apart:
-        assert rest(apart) == rest(feed(plan, planning="thread"))
+        found = rest(islice(apart, 1))
+        assert apart._process is not None
+        apart._process.wait(HANGS_AFTER_S)
+        assert [*found, *rest(apart)] == rest(feed(plan, planning="thread"))
     assert "the plan cannot be taken to another process: ModuleNotFoundError" in capfd.readouterr().err
 
 
 def test_no_place_for_temporary_files_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with closing(feed(a_plan())) as apart:
-        assert rest(apart) == rest(feed(a_plan(), planning="thread"))
+        assert rest(reading(apart)) == rest(feed(a_plan(), planning="thread"))
         assert apart._process is not None
 
 
@@ -173,7 +191,7 @@ def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
     plan = a_plan(global_batch_size=2)
     expected = rest(feed(plan, planning="thread"))
     with closing(feed(plan)) as apart:
-        found = rest(islice(apart, 2))
+        found = rest(islice(reading(apart), 2))
         assert apart._process is not None
         pid = apart._process.pid
         os.kill(pid, signal.SIGSTOP)
@@ -203,7 +221,7 @@ def is_let_go(steps: StepFeed) -> bool:
 
 def test_a_planner_that_halts_for_good_keeps_nobody() -> None:
     with closing(feed(a_plan(global_batch_size=2, epochs=None))) as apart:
-        next(apart)
+        next(reading(apart))
         assert apart._process is not None
         os.kill(apart._process.pid, signal.SIGSTOP)
         assert is_let_go(apart)

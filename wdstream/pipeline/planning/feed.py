@@ -1,9 +1,11 @@
 """Where the steps of a run come from: planned in this process, or by another one, which all of a machine may share.
 
-Whatever hinders the other process, the steps are planned here instead; they are the same.
+The first ones are planned here while the other process starts; and whatever hinders that, all of them. They are the
+same.
 """
 
 import logging
+import select
 import shutil
 import socket
 import subprocess
@@ -21,7 +23,6 @@ from wdstream.pipeline.planning.server import CONNECT_S, PlanningTask
 from wdstream.plan.planner import Planner
 from wdstream.plan.state import StreamState
 from wdstream.records import StepPlan
-from wdstream.storage.tries import is_stopped
 
 if TYPE_CHECKING:
     from wdstream.nodes.node import JsonState
@@ -30,10 +31,9 @@ Planning = Literal["auto", "thread", "process"]
 """Where steps are planned: in the thread that reads ahead, in a process of its own, or by the size of a step."""
 
 PROCESS_FROM = 512
-"""Packs per step from which `auto` takes a process: planning them takes some 15 ms, in which a thread would hold the
+"""Packs per step from which `auto` takes a process: planning them takes some 5 ms, in which a thread would hold the
 interpreter that launches the model's work."""
 
-_POLL_S = 0.02
 _LOOK_S = 0.2
 """Seconds after which a wait for a silent planner looks whether it is still wanted."""
 _log = logging.getLogger("wdstream")
@@ -89,15 +89,18 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         self._shared = shared if shared is not None and shared.local_size > 1 else None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._reads = False  # what the process sends
+        self._until: float | None = None  # when it is no longer waited for; None before it is started
 
     def __next__(self) -> tuple[StepPlan, "JsonState"]:
         if self._is_apart:
-            self._is_apart = self._socket is not None or self._connect()
-        if not self._is_apart:
-            step = next(self._steps)
-            self.state = self._steps.state().to_json()
-            return step, self.state
-        return self._receive()
+            self._is_apart = self._reads or self._begins_to_read()
+        if self._reads:
+            return self._receive()
+        step = next(self._steps)
+        self._state = self._steps.state()
+        self.state = self._state.to_json()
+        return step, self.state
 
     def close(self) -> None:
         """End what plans ahead."""
@@ -115,42 +118,59 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
             shutil.rmtree(self._shared.folder, ignore_errors=True)
         self._process = None
 
-    def _receive(self) -> tuple[StepPlan, "JsonState"]:
-        assert self._socket is not None
+    def _begins_to_read(self) -> bool:
+        """Start the planning process, or find the one of this machine, and see whether it has a step; False where there
+        will be none. Until it has, steps are planned here."""
         try:
-            header, data = receive_frame(self._socket)
-        except EOFError:
-            _log.warning("the process that plans this run's steps is gone; this process plans on by itself")
-            return self._alone()
-        if "end" in header:
-            raise StopIteration
-        if "error" in header:
-            kind = getattr(wdstream.errors, header["error"], PlanError)
-            known = isinstance(kind, type) and issubclass(kind, WdstreamError)
-            raise (kind if known else PlanError)(header["message"])
-        step, self.state = step_of_frame((header, data))
-        return step, self.state
+            if self._until is None:
+                self._until = time.monotonic() + CONNECT_S
+                self._start()
+            if self._socket is None and self._shared is not None:
+                self._socket = self._met(self._shared, self._until)
+        except Exception as error:  # pickle raises whatever the objects of a user's own family raise
+            _log.warning("steps are planned in this process, since no other one can: %r", error)
+            self._end_process()
+            return False
+        self._reads = self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
+        return True
+
+    def _receive(self) -> tuple[StepPlan, "JsonState"]:
+        """The next step from the planning process, past those that were planned here while it started."""
+        assert self._socket is not None
+        while True:
+            try:
+                header, numbers = receive_frame(self._socket)
+            except EOFError:
+                _log.warning("the process that plans this run's steps is gone; this process plans on by itself")
+                return self._alone()
+            if "end" in header:
+                raise StopIteration
+            if "error" in header:
+                kind = getattr(wdstream.errors, header["error"], PlanError)
+                known = isinstance(kind, type) and issubclass(kind, WdstreamError)
+                raise (kind if known else PlanError)(header["message"])
+            if header["step"] >= self._steps.number:
+                step, self.state = step_of_frame((header, numbers))
+                return step, self.state
 
     def _alone(self) -> tuple[StepPlan, "JsonState"]:
         """Plan on in this process from the last step that came."""
         ranks = {"world_size": self._world_size, "micro_batch_size": self._micro_batch_size}
         self._steps.close()
         self._steps = self._plan.steps(self.state, **ranks)
-        self._is_apart = False
+        self._is_apart = self._reads = False
         return next(self)
 
-    def _connect(self) -> bool:
-        """Start the planning process, or find the one of this machine; False where there will be none."""
+    def _start(self) -> None:
+        """Start the planning process, where that is this one's part."""
         if self._shared is not None and not self._shared.folder.exists():
             self._shared = None  # the ranks have met before, or somebody tidied up
-        try:
-            self._socket = self._start_own() if self._shared is None else self._meet(self._shared)
+        if self._shared is None:
+            self._socket = self._start_own()
             self._socket.settimeout(_LOOK_S)
-        except Exception as error:  # pickle raises whatever the objects of a user's own family raise
-            _log.warning("steps are planned in this process, since no other one can: %r", error)
-            self._end_process()
-            return False
-        return True
+        elif self._shared.local_rank == 0:
+            task = self._task(address=str(_address(self._shared)), num_readers=self._shared.local_size)
+            self._process = start_helper(task)
 
     def _start_own(self) -> socket.socket:
         """A connection to a planning process for this one alone; it needs no place in a file system."""
@@ -164,27 +184,25 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
                 raise
         return ours
 
-    def _meet(self, shared: SharedPlanner) -> socket.socket:
-        """The connection to the planning process of several ranks, once it listens; local rank 0 starts it.
+    def _met(self, shared: SharedPlanner, until: float) -> socket.socket | None:
+        """The connection to the planning process of several ranks, once it listens; None before.
 
         Raises:
-            PlanError: it does not start, nobody waits any more, or somebody removed the folder where they meet.
+            PlanError: it does not start, or somebody removed the folder where they meet.
         """
-        address, until = shared.folder / "s", time.monotonic() + CONNECT_S
-        if shared.local_rank == 0:
-            self._process = start_helper(self._task(address=str(address), num_readers=shared.local_size))
-        while not address.exists():
+        if not _address(shared).exists():
             if self._process is not None and self._process.poll() is not None:
                 raise PlanError(f"the process that plans steps ended at once, with status {self._process.returncode}")
-            if not shared.folder.exists() or time.monotonic() > until or is_stopped():
-                raise PlanError(f"no process plans steps at {address}")
-            time.sleep(_POLL_S)
+            if not shared.folder.exists() or time.monotonic() > until:
+                raise PlanError(f"no process plans steps at {_address(shared)}")
+            return None
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(str(address))
+            connection.connect(str(_address(shared)))
         except OSError:
             connection.close()
             raise
+        connection.settimeout(_LOOK_S)
         return connection
 
     def _task(self, *, descriptor: int | None = None, address: str = "", num_readers: int = 1) -> PlanningTask:
@@ -197,3 +215,8 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
             address=address,
             num_readers=num_readers,
         )
+
+
+def _address(shared: SharedPlanner) -> Path:
+    """Of the socket on which the planning process of several ranks listens."""
+    return shared.folder / "s"

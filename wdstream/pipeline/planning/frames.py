@@ -1,53 +1,109 @@
-"""Planned steps as bytes on a socket between processes of one run: a JSON object and arrays; never a pickle.
+"""Planned steps between processes of one machine: a JSON object on a socket, and arrays in memory that they share.
 
-bytes of the header, bytes of the arrays (two little-endian 64-bit numbers) ─► header, JSON ─► arrays, end to end
+bytes of the header, bytes of the arrays (two little-endian 64-bit numbers), with a descriptor of the arrays' memory
+    ─► header, JSON ─► arrays, end to end, which the receiver maps; never a pickle
+
+The memory has no name in any file system, and is gone when the last process that maps it is. A reader confirms every
+frame with one byte, so that the sender knows how far it is ahead.
 """
 
 import json
+import mmap
+import os
 import socket
 import struct
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.plan.step_columns import PackPlans, StepColumns
+from wdstream.plan.step_columns import NUM_FIELDS, PackPlans, RankPacks, StepColumns
 from wdstream.records import StepPlan, StepTotals
 from wdstream.storage.tries import is_stopped
 
 _LENGTHS = struct.Struct("<QQ")
-_DTYPES = ("<i8", "<i4", "<i4", "<i4", "<i8", "u1")
-"""Of the rows of StepColumns.values on the way, which keeps a step of 4,096 packs at 400 kB."""
+CONFIRMED = b"\1"
 
-Frame = tuple[dict[str, Any], bytes]
-
-
-def send_frame(sender: socket.socket, header: Mapping[str, object], arrays: Sequence[NDArray[Any]] = ()) -> None:
-    """Send a header and arrays; blocks while the other side takes nothing."""
-    text, data = json.dumps(header, separators=(",", ":")).encode(), b"".join(array.tobytes() for array in arrays)
-    sender.sendall(_LENGTHS.pack(len(text), len(data)) + text + data)
+Frame = tuple[dict[str, Any], NDArray[np.int64]]
+"""A header, and what comes with it: int64 (n,), of which nothing is read before it is asked for."""
 
 
-def receive_frame(receiver: socket.socket) -> Frame:
-    """The next header and the bytes of its arrays.
+def send_frame(
+    receivers: Sequence[socket.socket], header: Mapping[str, object], arrays: Sequence[NDArray[np.int64]] = ()
+) -> None:
+    """Send a header and arrays to all receivers; blocks while one of them takes nothing."""
+    text, num_bytes = json.dumps(header, separators=(",", ":")).encode(), 8 * sum(array.size for array in arrays)
+    memory = _shared_memory(arrays) if num_bytes else None
+    frame = _LENGTHS.pack(len(text), num_bytes) + text
+    try:
+        for receiver in receivers:
+            sent = socket.send_fds(receiver, [frame[: _LENGTHS.size]], [] if memory is None else [memory])
+            receiver.sendall(frame[sent:])
+    finally:
+        if memory is not None:
+            os.close(memory)
+
+
+def _shared_memory(arrays: Sequence[NDArray[np.int64]]) -> int:
+    """A descriptor of memory that holds these arrays, end to end."""
+    try:
+        memory = os.memfd_create("wdstream-step")
+    except (AttributeError, OSError):  # not on this system, or not in this container
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    with os.fdopen(memory, "wb", closefd=False) as file:
+        for array in arrays:
+            file.write(np.ascontiguousarray(array, dtype="<i8").data)
+    return memory
+
+
+def receive_frame(sender: socket.socket) -> Frame:
+    """The next header and its arrays.
 
     Raises:
         EOFError: the other side is gone.
         TimeoutError: it is silent, and nobody wants the frame any more; of a socket that has a timeout.
     """
-    text_bytes, data_bytes = _LENGTHS.unpack(_receive(receiver, _LENGTHS.size))
-    header: dict[str, Any] = json.loads(_receive(receiver, text_bytes))
-    return header, _receive(receiver, data_bytes)
+    lengths, memory = _receive_lengths(sender)
+    try:
+        text_bytes, data_bytes = _LENGTHS.unpack(lengths)
+        header: dict[str, Any] = json.loads(_receive(sender, text_bytes))
+        # Writable for this process alone, so that arrays of it are as any others.
+        mapped = mmap.mmap(memory, data_bytes, flags=mmap.MAP_PRIVATE) if data_bytes else b""
+    finally:
+        if memory >= 0:
+            os.close(memory)
+    with suppress(OSError):  # it may be through, and gone
+        sender.sendall(CONFIRMED)
+    return header, np.frombuffer(mapped, "<i8")
 
 
-def _receive(receiver: socket.socket, count: int) -> bytes:
+def _receive_lengths(sender: socket.socket) -> tuple[bytes, int]:
+    """The first bytes of a frame, and the descriptor that came with them; -1 without one."""
+    while True:
+        try:
+            start, descriptors, _, _ = socket.recv_fds(sender, _LENGTHS.size, 1)
+        except TimeoutError:
+            if is_stopped():
+                raise
+            continue
+        except ConnectionError as error:
+            raise EOFError(str(error)) from error
+        if not start:
+            raise EOFError("the other side is gone")
+        return start + _receive(sender, _LENGTHS.size - len(start)), descriptors[0] if descriptors else -1
+
+
+def _receive(sender: socket.socket, count: int) -> bytes:
     data = bytearray(count)
     view, got = memoryview(data), 0
     while got < count:
         try:
-            more = receiver.recv_into(view[got:])
+            more = sender.recv_into(view[got:])
         except TimeoutError:
             if is_stopped():
                 raise
@@ -60,53 +116,49 @@ def _receive(receiver: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def send_step(sender: socket.socket, step: StepPlan, state: Mapping[str, object]) -> None:
+def send_step(receivers: Sequence[socket.socket], step: StepPlan, state: Mapping[str, object]) -> None:
     """Send a step as a Planner makes it, and the state after it."""
-    packs, totals = step.packs, step.totals
+    packs, assignment, totals = step.packs, step.assignment, step.totals
     assert isinstance(packs, PackPlans), "a step as the planner makes it"
+    assert isinstance(assignment, RankPacks), "dealt"
     assert totals is not None, "counted"
     columns = packs.columns
+    costs = [columns.language_costs, columns.vision_costs]
+    has_large_costs = any(cost.dtype == object for cost in costs)
     header = {
         "step": step.step,
         "first": columns.first,
         "packs": len(columns),
-        "samples": columns.values.shape[1],
-        "ranks": len(step.assignment),
-        "places": sum(map(len, step.assignment)),
-        "costs": [columns.language_costs, columns.vision_costs],
+        "ranks": len(assignment),
+        "places": assignment.places.size,
+        "costs": [cost.tolist() for cost in costs] if has_large_costs else None,
         "totals": asdict(totals),
         "state": state,
     }
-    rows = [row.astype(dtype) for row, dtype in zip(columns.values, _DTYPES, strict=True)]
-    send_frame(sender, header, [columns.bounds.astype("<i8"), np.array(step.assignment, dtype="<i8"), *rows])
+    arrays = [columns.bounds, assignment.places, *([] if has_large_costs else costs), columns.values]
+    send_frame(receivers, header, arrays)
 
 
 def step_of_frame(frame: Frame) -> tuple[StepPlan, dict[str, object]]:
-    """A step and the state after it, as `send_step` sent them."""
-    header, data = frame
-    num_packs, num_samples, place = header["packs"], header["samples"], 0
-    arrays = []
-    for dtype, count in (
-        ("<i8", num_packs + 1),
-        ("<i8", header["places"]),
-        *((dtype, num_samples) for dtype in _DTYPES),
-    ):
-        arrays.append(np.frombuffer(data, dtype, count, place))
-        place += count * np.dtype(dtype).itemsize
-    bounds, assignment, *rows = arrays
+    """A step and the state after it, as `send_step` sent them; what is not asked for is never read."""
+    header, numbers = frame
+    num_packs, costs = header["packs"], header["costs"]
+    ends = np.cumsum([num_packs + 1, header["places"], *([] if costs else [num_packs, num_packs])])
+    bounds, places, *given, values = np.split(numbers, ends)
+    language, vision = (np.array(cost, dtype=object) for cost in costs) if costs else given
     totals = header["totals"]
     by_dataset = {name: tuple(totals[name]) for name in ("pages_by_dataset", "tokens_by_dataset")}
     columns = StepColumns(
         first=header["first"],
-        bounds=bounds.astype(np.int64),
-        values=np.stack([row.astype(np.int64) for row in rows]),
-        language_costs=header["costs"][0],
-        vision_costs=header["costs"][1],
+        bounds=bounds,
+        values=values.reshape(NUM_FIELDS, -1),
+        language_costs=language,
+        vision_costs=vision,
     )
     step = StepPlan(
         step=header["step"],
         packs=PackPlans(columns),
-        assignment=tuple(map(tuple, assignment.reshape(header["ranks"], -1).tolist())),
+        assignment=RankPacks(places.reshape(header["ranks"], -1)),
         totals=StepTotals(**(totals | by_dataset)),
     )
     return step, header["state"]

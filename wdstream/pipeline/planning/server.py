@@ -1,7 +1,8 @@
 """The process that plans the steps of a run, for the processes of one machine.
 
-Each reader connects once and gets every step, in order. A step goes out to all before the next is planned; a reader
-that has enough ahead lets the others wait, which costs nothing: ranks of a run are never more than a step apart.
+Each reader connects once and gets every step, in order. A step goes out to all before the next is planned, and none
+before all have taken the one AHEAD steps earlier; a reader that has enough ahead lets the others wait, which costs
+nothing: ranks of a run are never more than a step apart.
 """
 
 import socket
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 from wdstream.errors import WdstreamError
-from wdstream.pipeline.planning.frames import send_frame, send_step
+from wdstream.pipeline.planning.frames import CONFIRMED, send_frame, send_step
 from wdstream.plan.planner import Planner
 from wdstream.plan.state import StreamState
 
 CONNECT_S = 600.0
 """Until all readers are there."""
+
+AHEAD = 4
+"""Steps that are planned and not taken yet; a step of 4,096 packs has about 1 MB of memory, which all readers share."""
 
 _LOOK_S = 0.2
 
@@ -58,9 +62,12 @@ def plan_for_readers(task: PlanningTask) -> None:
     except WdstreamError as error:
         for reader in readers:
             with suppress(OSError):
-                send_frame(reader, {"error": type(error).__name__, "message": str(error)})
+                send_frame([reader], {"error": type(error).__name__, "message": str(error)})
     except OSError:  # a reader is gone, and with it the run
         pass
+    finally:
+        for reader in readers:
+            reader.close()
 
 
 def _wait_for_readers(task: PlanningTask) -> list[socket.socket]:
@@ -88,9 +95,19 @@ def _wait_for_readers(task: PlanningTask) -> list[socket.socket]:
 def _send_steps(task: PlanningTask, readers: list[socket.socket]) -> None:
     ranks = {"world_size": task.world_size, "micro_batch_size": task.micro_batch_size}
     with closing(task.plan.steps(task.state, **ranks)) as steps:
-        for step in steps:
-            state = steps.state().to_json()
-            for reader in readers:
-                send_step(reader, step, state)
+        for number, step in enumerate(steps):
+            if number >= AHEAD:
+                _wait_for(readers)
+            send_step(readers, step, steps.state().to_json())
+    send_frame(readers, {"end": True})
+
+
+def _wait_for(readers: list[socket.socket]) -> None:
+    """Wait until every reader has taken one more step.
+
+    Raises:
+        ConnectionError: one is gone.
+    """
     for reader in readers:
-        send_frame(reader, {"end": True})
+        if reader.recv(1) != CONFIRMED:
+            raise ConnectionError("a reader is gone")
