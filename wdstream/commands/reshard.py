@@ -44,7 +44,7 @@ def reshard_command(
 def dedup_command(
     shards: InputFolders,
     *,
-    report: Annotated[Path, typer.Option(help="File for the list of copies.")] = Path("duplicates.jsonl"),
+    report: Annotated[str, typer.Option(help="File or URL for the list of copies.")] = "duplicates.jsonl",
     out: Annotated[
         str | None,
         typer.Option(help="Folder or URL: write shards without the copies here, too, as `wdstream reshard` does."),
@@ -61,19 +61,19 @@ def dedup_command(
     from wdstream.curation.resharding.reshard import reshard
     from wdstream.report.progress import ProgressBar
 
-    chosen = DedupOptions.of(options, are_options=True)
+    chosen, listed = DedupOptions.of(options, are_options=True), local_folder(report) or report
     if chosen.part is not None:
         with ProgressBar(error_console) as bar:
-            dedup_part(shards, report, options=chosen, on_progress=bar.task("comparing", "pages")).print(console)
+            dedup_part(shards, listed, options=chosen, on_progress=bar.task("comparing", "pages")).print(console)
         return
     folder = None if out is None else local_folder(out)
     if folder is not None:  # before all pages are read
         JobFolder(out=folder, job="reshard").refuse_inside(shards)
     with ProgressBar(error_console) as bar:
-        found = dedup(shards, report, options=chosen, on_progress=bar.task("comparing", "pages"))
+        found = dedup(shards, listed, options=chosen, on_progress=bar.task("comparing", "pages"))
     found.print(console)
     if out is not None:
-        without = ReshardOptions(exclude_list=report, workers=chosen.workers, engine=chosen.engine)
+        without = ReshardOptions(exclude_list=str(listed), workers=chosen.workers, engine=chosen.engine)
         with ProgressBar(error_console) as bar:
             written = reshard(shards, out, options=without, on_progress=bar.task("writing shards", "pages"))
         written.print(console)

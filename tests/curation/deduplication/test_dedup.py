@@ -139,7 +139,7 @@ def test_the_list_is_the_same_for_any_number_of_processes_and_leads_to_shards_wi
         (tmp_path / str(workers)).mkdir()
         copies(two, tmp_path / str(workers) / "list.jsonl", near=True, workers=workers)
     assert tree_of(tmp_path / "1", ["workers"]) == tree_of(tmp_path / "2", ["workers"])
-    options = ReshardOptions(exclude_list=tmp_path / "1/list.jsonl", workers=1)
+    options = ReshardOptions(exclude_list=str(tmp_path / "1/list.jsonl"), workers=1)
     assert reshard(two, tmp_path / "out", options=options).num_pages == 16 - 5
     assert copies([tmp_path / "out"], tmp_path / "again.jsonl", near=True) == {}
     assert Shards.open(tmp_path / "out").find("p1") is not None

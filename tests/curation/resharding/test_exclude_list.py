@@ -19,7 +19,7 @@ from wdstream.make_shards import index_folder
 def run(inputs: list[Path], folder: Path, text: str) -> ReshardReport:
     (folder / "list").write_bytes(text.encode())
     shutil.rmtree(folder / "out", ignore_errors=True)
-    return reshard(inputs, folder / "out", options=ReshardOptions(workers=1, exclude_list=folder / "list"))
+    return reshard(inputs, folder / "out", options=ReshardOptions(workers=1, exclude_list=str(folder / "list")))
 
 
 def test_lines_that_name_no_page_are_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ page_marks.py                         copies.py                                 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,21 @@ from wdstream.curation.deduplication.page_marks import MarksTask, load_marks, ma
 from wdstream.curation.deduplication.pair_sheet import write_pair_sheet
 from wdstream.curation.resharding.choice import Choice, choose, open_inputs
 from wdstream.curation.resharding.job_folder import JobFolder
+from wdstream.curation.resharding.job_output import JobOutput, job_output, make_pieces
 from wdstream.errors import ConfigError, ShardError
-from wdstream.storage.engines.mapping import map_tasks, on_every_machine, sets_on_every_machine
+from wdstream.storage.addresses import shown_url
+from wdstream.storage.engines.mapping import on_every_machine, sets_on_every_machine
+from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.json_lines import write_lines
+from wdstream.storage.places import local_folder, open_place
+from wdstream.storage.writes.scratch import temporary_folder
 
 _VERSION = 1
 _SHOWN_PAIRS = 40
 MARKS_SUFFIX = ".marks"
+_SHEET_SUFFIX = ".jpg"
 
 OnPagesRead = Callable[[int, int], None]
 """Called after each shard, with pages done and pages in total."""
@@ -45,8 +52,8 @@ class DedupReport:
         counts: pages on the list, by why.
     """
 
-    report: Path
-    sheet: Path | None
+    report: Path | str
+    sheet: Path | str | None
     num_pages: int
     num_groups: int
     counts: Counter[str]
@@ -55,19 +62,24 @@ class DedupReport:
         """What was found, and what to do with it."""
         kinds = ", ".join(f"{count:,} {why}" for why, count in sorted(self.counts.items())) or "none"
         found = f"{self.counts.total():,} of {self.num_pages:,} pages are copies ({kinds})"
+        report = shown_url(str(self.report))
         lines = [
             f"{found}; {self.num_groups:,} others stay for them",
-            f"{self.report} lists them, for --exclude-list of `wdstream reshard`; nothing else was changed",
-            f"{self.report}{MARKS_SUFFIX}/ holds what was read, for other options; remove it when you are done",
+            f"{report} lists them, for --exclude-list of `wdstream reshard`; nothing else was changed",
+            f"{report}{MARKS_SUFFIX}/ holds what was read, for other options; remove it when you are done",
         ]
-        lines += [f"{self.sheet} shows near pairs, the least alike first: look at them"] if self.sheet else []
+        lines += (
+            [f"{shown_url(str(self.sheet))} shows near pairs, the least alike first: look at them"]
+            if self.sheet
+            else []
+        )
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def dedup(
     paths: Sequence[Path | str],
-    report: Path,
+    report: Path | str,
     *,
     options: DedupOptions | None = None,
     on_progress: OnPagesRead | None = None,
@@ -79,8 +91,8 @@ def dedup(
 
     Args:
         paths: folders or URLs of shards with an index.
-        report: the file of the list: a JSON object per line, with `key` and `shards` (fingerprint of its folder) of the
-            page, `kept` and `kept_shards` of the page that stays for it, `why` and `distance`.
+        report: file or URL of the list: a JSON object per line, with `key` and `shards` (fingerprint of its folder) of
+            the page, `kept` and `kept_shards` of the page that stays for it, `why` and `distance`.
         options: what counts as a copy.
         on_progress: called after each shard.
 
@@ -91,24 +103,29 @@ def dedup(
     options = options or DedupOptions()
     if options.own_part is not None:
         raise ConfigError("part: dedup does the whole; dedup_part does a part of it")
-    job = _DedupJob(paths, report, options)
-    choice = job.choice
-    with job.folder.claimed(_content(choice)):
-        if options.merges:
-            job.merge_parts()
-        job.read(on_progress)
-        marks = np.concatenate([_kept_marks(task) for task in job.tasks])
-        copies = pages_to_drop(marks, choice.column("text_chars"), options)
-        counts = Counter[str]()
-        write_lines(report, _lines(choice, copies, options, counts))
-        sheet = _write_sheet(report, choice, copies)
+    with _opened_job(paths, report, options) as job:
+        choice = job.choice
+        with job.folder.claimed(_content(choice)):
+            if options.merges:
+                job.merge_parts()
+            job.read(on_progress)
+            marks = np.concatenate([_kept_marks(task) for task in job.tasks])
+            copies = pages_to_drop(marks, choice.column("text_chars"), options)
+            counts = Counter[str]()
+            with _files_of(report) as (listed, pictures):
+                has_sheet = _write_sheet(pictures, choice, copies)
+                write_lines(listed, _lines(choice, copies, options, counts))
     return DedupReport(
-        report=report, sheet=sheet, num_pages=len(choice), num_groups=len(np.unique(copies.kept)), counts=counts
+        report=report,
+        sheet=_beside(report, _SHEET_SUFFIX) if has_sheet else None,
+        num_pages=len(choice),
+        num_groups=len(np.unique(copies.kept)),
+        counts=counts,
     )
 
 
 def dedup_part(
-    paths: Sequence[Path | str], report: Path, *, options: DedupOptions, on_progress: OnPagesRead | None = None
+    paths: Sequence[Path | str], report: Path | str, *, options: DedupOptions, on_progress: OnPagesRead | None = None
 ) -> PartDone:
     """Read the shards of one part for `dedup`; what was read is kept next to where the list will be, in `.marks`.
 
@@ -117,10 +134,9 @@ def dedup_part(
         ShardError: as `dedup`.
     """
     part = options.require_part("dedup_part", of="dedup")
-    job = _DedupJob(paths, report, options)
-    with job.folder.claimed(_content(job.choice)):
+    with _opened_job(paths, report, options) as job, job.folder.claimed(_content(job.choice)):
         num_pages = job.read(on_progress)
-    return PartDone(out=job.folder.out, part=part, num_shards=len(job.own), num_pages=num_pages)
+    return PartDone(out=_beside(report, MARKS_SUFFIX), part=part, num_shards=len(job.own), num_pages=num_pages)
 
 
 class _DedupJob:
@@ -133,11 +149,11 @@ class _DedupJob:
         own: of those of the part that is done, or all.
     """
 
-    def __init__(self, paths: Sequence[Path | str], report: Path, options: DedupOptions) -> None:
-        marks = on_every_machine(report.with_name(report.name + MARKS_SUFFIX), options)
+    def __init__(self, paths: Sequence[Path | str], output: JobOutput, options: DedupOptions) -> None:
+        marks = on_every_machine(output.path, options)
         self._options, part = options, options.own_part
-        self.folder = JobFolder(out=marks, job="dedup", part=part)
-        _check_report(report, self.folder, paths)
+        self.folder = JobFolder(out=marks, job="dedup", part=part, store=output.store)
+        self.folder.refuse_inside(paths)
         self.choice = choose(open_inputs(sets_on_every_machine(paths, options)))
         self.tasks = list(_tasks(self.choice, self.folder, options))
         owned = [number for number in range(len(self.tasks)) if part is None or part.owns(number)]
@@ -154,22 +170,15 @@ class _DedupJob:
         places = self._options.merge_from
         self.folder.bring(places, lambda name: [name])
         missing = [number for number, task in enumerate(self.tasks) if load_marks(task) is None]
-        of = number_of_parts([self.folder.state, *(Path(place) / self.folder.state.name for place in places)])
+        of = number_of_parts([self.folder.state])
         refuse_missing_pieces(self.folder.out, missing, len(self.tasks), of)
 
     def read(self, on_progress: OnPagesRead | None) -> int:
         """Read its shards; returns the number of their pages."""
         options, done = self._options, 0
-        counts = map_tasks(
-            mark_shard,
-            self.own,
-            options,
-            min(options.num_workers, len(self.own)),
-            command="dedup",
-            most=options.workers,
-            needs=[self.folder.out, *(given.shards.path for given in self.choice.inputs)],
-            begin=self.folder.begin_worker,
-        )
+        inputs = [given.shards.path for given in self.choice.inputs]
+        workers = min(options.num_workers, len(self.own)), options.workers
+        counts = make_pieces(mark_shard, self.own, _is_marked, self.folder, options, workers, inputs)
         for count in counts:
             done += count
             if on_progress is not None:
@@ -177,10 +186,45 @@ class _DedupJob:
         return done
 
 
-def _check_report(report: Path, folder: JobFolder, paths: Sequence[Path | str]) -> None:
-    folder.refuse_inside(paths)
-    if report.is_dir() or not report.parent.is_dir():
+@contextmanager
+def _opened_job(paths: Sequence[Path | str], report: Path | str, options: DedupOptions) -> Iterator[_DedupJob]:
+    """The job for the block, its place for marks next to the list.
+
+    Raises:
+        ConfigError: the list cannot be there; and as `job_output`.
+    """
+    path = local_folder(report)
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigError(f"{report}: expected the name of a file in a folder that is there, for the list")
+    with job_output(_beside(report, MARKS_SUFFIX), "dedup", paths, options, manifest="") as output:
+        yield _DedupJob(paths, output, options)
+
+
+def _beside(report: Path | str, suffix: str) -> Path | str:
+    """What is next to a list, its name with something after it."""
+    return report.with_name(report.name + suffix) if isinstance(report, Path) else f"{report}{suffix}"
+
+
+@contextmanager
+def _files_of(report: Path | str) -> Iterator[tuple[Path, Path]]:
+    """Where the list and its pictures are written in the block; at a URL they are sent at its end, the list last."""
+    path = local_folder(report)
+    if path is not None:
+        yield path, path.with_name(path.name + _SHEET_SUFFIX)
+        return
+    folder, _, name = str(report).rpartition("/")
+    place, sheet = open_place(folder), name + _SHEET_SUFFIX
+    with own_folder(temporary_folder(), "list-") as own:
+        yield own / name, own / sheet
+        if (own / sheet).is_file():
+            place.put(sheet, own / sheet)
+        else:
+            place.remove([sheet])
+        place.put(name, own / name)
+
+
+def _is_marked(task: MarksTask) -> bool:
+    return load_marks(task) is not None
 
 
 def _content(choice: Choice) -> dict[str, object]:
@@ -188,11 +232,13 @@ def _content(choice: Choice) -> dict[str, object]:
 
 
 def _tasks(choice: Choice, folder: JobFolder, options: DedupOptions) -> Iterator[MarksTask]:
-    for number, given in enumerate(choice.inputs):
+    number = -1
+    for given in choice.inputs:
         for shard in range(len(given.shards.shard_names)):
+            number += 1
             yield MarksTask(
                 folder=folder,
-                name=f"{'near' if options.near else 'exact'}-{number:04d}-{shard:06d}",
+                name=f"{'near' if options.near else 'exact'}-{number:06d}",
                 path=str(given.shards.path),
                 fingerprint=given.shards.fingerprint,
                 shard=shard,
@@ -224,14 +270,13 @@ def _lines(
         yield {**line, "why": why, "distance": distance}
 
 
-def _write_sheet(report: Path, choice: Choice, copies: DroppedPages) -> Path | None:
-    """Pictures of the near pairs that are least alike."""
+def _write_sheet(sheet: Path, choice: Choice, copies: DroppedPages) -> bool:
+    """Pictures of the near pairs that are least alike; whether there are any."""
     near = np.flatnonzero(copies.is_near)
     near = near[np.argsort(-copies.distance[near], kind="stable")][:_SHOWN_PAIRS]
-    sheet = report.with_name(report.name + ".jpg")
     if not len(near):
         sheet.unlink(missing_ok=True)
-        return None
+        return False
     pairs = [(choice.page(int(copies.kept[n])), choice.page(int(copies.row[n])), int(copies.distance[n])) for n in near]
     write_pair_sheet(sheet, pairs)
-    return sheet
+    return True

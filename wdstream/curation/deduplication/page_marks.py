@@ -5,8 +5,9 @@ choice of what counts as a copy needs no second look.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,10 @@ class MarksTask:
         """A digest of all that decides the marks."""
         return digest_of(f"{self.fingerprint} {self.shard} {self.near} {self.max_pixels}")
 
+    def made_in(self, folder: JobFolder) -> Self:
+        """The same shard, its marks kept in another folder."""
+        return replace(self, folder=folder)
+
     @property
     def dtype(self) -> np.dtype[np.void]:
         """What its marks hold, near or exact."""
@@ -83,6 +88,7 @@ def mark_shard(task: MarksTask) -> int:
             _mark_rows(marks, task, rows, start)
         with atomic_write(task.folder.out / task.name) as file:
             file.write(marks.tobytes())
+        task.folder.keep([task.name])
         task.folder.note_done(task.name, task.made_of, digest=digest_of(marks.tobytes()))
     return len(rows)
 

@@ -1,5 +1,6 @@
 """A list of pages to leave out: a key per line, or the JSON lines that `wdstream dedup` writes."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +11,13 @@ from wdstream.curation.resharding.choice import KEY, Choice
 from wdstream.errors import ConfigError
 from wdstream.records import Bools
 from wdstream.shards.meta import hash_key
+from wdstream.storage.places import local_folder
+from wdstream.storage.remote import open_storage
 
 _SHOWN = 3
 
 
-def excluded(choice: Choice, path: Path) -> tuple[Bools, list[str]]:
+def excluded(choice: Choice, path: Path | str) -> tuple[Bools, list[str]]:
     """Which pages a list names, those of one folder alone where a line has its `shards`; and what there is to say.
 
     Raises:
@@ -35,7 +38,7 @@ def excluded(choice: Choice, path: Path) -> tuple[Bools, list[str]]:
     return mask, _remarks(path, num_lines, strangers)
 
 
-def _remarks(path: Path, num_lines: int, strangers: list[str]) -> list[str]:
+def _remarks(path: Path | str, num_lines: int, strangers: list[str]) -> list[str]:
     """That some lines name no page.
 
     Raises:
@@ -52,9 +55,15 @@ def _remarks(path: Path, num_lines: int, strangers: list[str]) -> list[str]:
     return [f"{path}: {len(strangers):,} of its {num_lines:,} lines name no page of these folders ({shown}, ...)"]
 
 
-def _read_list(path: Path) -> Iterator[Mapping[str, object]]:
+def _read_list(path: Path | str) -> Iterator[Mapping[str, object]]:
+    file = local_folder(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        if file is not None:
+            data = file.read_bytes()
+        else:
+            folder, _, name = str(path).rpartition("/")
+            data = open_storage(folder).read_file(name)
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the list of pages cannot be read: {error}") from error
     for number, line in enumerate(text.split("\n"), start=1):  # keys may hold what splitlines takes for an end of line

@@ -19,10 +19,10 @@ from typing import IO, Any
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.atomic import bring_file, remove_unfinished, write_file
 from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.engines.part_locks import part_lock, remove_part_notes, saving
+from wdstream.storage.engines.part_locks import PARTS, part_lock, remove_part_notes, saving
 from wdstream.storage.lock import FileLock
 from wdstream.storage.places import Place, open_place
-from wdstream.storage.writes.working_copy import mark_sent
+from wdstream.storage.writes.working_copy import InCopy, PlaceOfPart, mark_sent, place_of_part
 from wdstream.text.characters import short_name
 
 _LOCK, _WORKERS_LOCK = "lock", "workers"
@@ -99,7 +99,8 @@ class JobFolder:
                 self._remove_debris()
                 with saving(self.state, self.part):
                     self._claim(content)
-                self.keep([self.mark.relative_to(self.out).as_posix()])
+                notes = [self.mark, *self.state.glob(PARTS)]
+                self.keep([path.relative_to(self.out).as_posix() for path in notes])
                 yield
                 if self.part is None:
                     remove_part_notes(self.state)
@@ -153,6 +154,12 @@ class JobFolder:
             else:
                 mark_sent(self.out / name)
 
+    def take_in(self, files: Mapping[str, bytes]) -> None:
+        """What another machine sent of a piece, and keeps no more."""
+        for name, data in files.items():
+            write_file(self.out / name, data)
+            mark_sent(self.out / name)
+
     def num_bytes(self, name: str) -> int | None:
         """Of a file of the output; None where it is not there."""
         if self.store:
@@ -160,28 +167,44 @@ class JobFolder:
             return next((file.num_bytes for file in there if file.name == name), None)
         return (self.out / name).stat().st_size if (self.out / name).is_file() else None
 
-    def bring(self, places: Sequence[str], owned: Callable[[str], Sequence[str]]) -> None:
+    def bring(self, addresses: Sequence[str], owned: Callable[[str], Sequence[str]]) -> None:
         """Bring the pieces that parts of this job noted at places of their own; the places stay as they are.
 
         Args:
-            places: folders that parts wrote.
+            addresses: folders or URLs that parts wrote.
             owned: the files of a piece of that name, below the folder.
 
         Raises:
             ShardError: a place holds no part, or one of another job.
         """
-        theirs = [JobFolder(out=Path(place), job=self.job) for place in places]
-        for other in theirs:
-            if not other.mark.is_file() or other.mark.read_bytes() != self.mark.read_bytes():
-                what = "is of another job" if other.mark.is_file() else f"no part of a {self.job} was written there"
-                raise ShardError(f"{other.out}: {what}; merge parts of the same input and options into {self.out}")
-        for other in theirs:
-            for note in sorted(other.state.glob("*.json")):
-                mine = self.state / note.name
-                if note.name != self.mark.name and not (mine.is_file() and mine.read_bytes() == note.read_bytes()):
-                    for name in owned(note.stem):
-                        bring_file(other.out / name, self.out / name)
-                    bring_file(note, mine)
+        with ExitStack() as stack:
+            places = [stack.enter_context(place_of_part(address, self._in_copy)) for address in addresses]
+            for place in places:
+                mark = place.folder / self.state.name / self.mark.name
+                if not mark.is_file() or mark.read_bytes() != self.mark.read_bytes():
+                    what = "is of another job" if mark.is_file() else f"no part of a {self.job} was written there"
+                    told = f"merge parts of the same input and options into {self.out}"
+                    raise ShardError(f"{place.address}: {what}; {told}")
+            for place in places:
+                for note in sorted((place.folder / self.state.name).glob("*.json")):
+                    self._bring_piece(place, note, owned(note.stem))
+                if (place.folder / self.state.name / PARTS).is_file() and not (self.state / PARTS).is_file():
+                    bring_file(place.folder / self.state.name / PARTS, self.state / PARTS)
+
+    def _bring_piece(self, place: PlaceOfPart, note: Path, names: Sequence[str]) -> None:
+        """Bring a piece, its note last, unless it is here."""
+        mine = self.state / note.name
+        if note.name == self.mark.name or (mine.is_file() and mine.read_bytes() == note.read_bytes()):
+            return
+        for name in names:
+            place.bring(name, self.out / name)
+        self.keep(names)
+        write_file(mine, note.read_bytes())  # after what it is of, also where that was fetched just now
+        self.keep([mine.relative_to(self.out).as_posix()])
+
+    def _in_copy(self, name: str) -> InCopy:
+        """Of a place of a part, notes alone are copied before a piece is wanted."""
+        return InCopy.WHOLE if name.startswith(f"{self.state.name}/") else InCopy.ABSENT
 
     def _workers_lock(self, part: WorkPart | None) -> Path:
         return self.state / (_WORKERS_LOCK if part is None else f"{_WORKERS_LOCK}-{part.name}")

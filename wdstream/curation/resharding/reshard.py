@@ -16,7 +16,7 @@ from rich.console import Console
 from wdstream.curation.resharding.choice import Choice, choose, common_rule, common_tokenizers, open_inputs
 from wdstream.curation.resharding.exclude_list import excluded
 from wdstream.curation.resharding.job_folder import JobFolder, digest_of
-from wdstream.curation.resharding.job_output import JobOutput, job_output
+from wdstream.curation.resharding.job_output import JobOutput, job_output, make_pieces
 from wdstream.curation.resharding.reshard_options import ReshardOptions
 from wdstream.curation.resharding.set_form import SetForm, write_card
 from wdstream.curation.resharding.write_shards import ShardTask, cut_shards, is_written, tasks_of, write_shard
@@ -28,7 +28,7 @@ from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.index import merge_index
 from wdstream.shards.reader import Shards
 from wdstream.shards.token_columns import keep_rule, write_paragraphs, write_token_column
-from wdstream.storage.engines.mapping import map_tasks, on_every_machine, sets_on_every_machine
+from wdstream.storage.engines.mapping import on_every_machine, sets_on_every_machine
 from wdstream.storage.engines.part import PartDone, refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
 from wdstream.storage.engines.settings import HOW_ONLY
@@ -144,7 +144,7 @@ def reshard_part(
             job.write(on_progress)
     cuts = [cut for number, cut in enumerate(job.cuts) if part.owns(number)]
     return PartDone(
-        out=job.folder.out, part=part, num_shards=len(cuts), num_pages=sum(cut.stop - cut.start for cut in cuts)
+        out=output.address, part=part, num_shards=len(cuts), num_pages=sum(cut.stop - cut.start for cut in cuts)
     )
 
 
@@ -184,7 +184,7 @@ class _ReshardJob:
         places = self.options.merge_from
         self.folder.bring(places, lambda name: [name, f"{name}.idx", f"{name.removesuffix('.tar')}.meta.npz"])
         missing = [task.number for task in self._tasks() if not is_written(task)]
-        of = number_of_parts([self.folder.state, *(Path(place) / self.folder.state.name for place in places)])
+        of = number_of_parts([self.folder.state])
         refuse_missing_pieces(self.folder.out, missing, len(self.cuts), of)
 
     def write(self, on_progress: OnShardWritten | None) -> tuple[int, SetForm]:
@@ -192,16 +192,9 @@ class _ReshardJob:
         options, folder = self.options, self.folder
         total = sum(task.row.size for task in self._tasks())
         num_bytes, done, form = 0, 0, SetForm()
-        written = map_tasks(
-            write_shard,
-            self._tasks(),
-            options,
-            min(options.num_workers, len(self.cuts)),
-            command="reshard",
-            most=options.workers,
-            needs=[folder.out, *(given.shards.path for given in self.choice.inputs)],
-            begin=folder.begin_worker,
-        )
+        inputs = [given.shards.path for given in self.choice.inputs]
+        workers = min(options.num_workers, len(self.cuts)), options.workers
+        written = make_pieces(write_shard, self._tasks(), is_written, folder, options, workers, inputs)
         for task, shard in zip(self._tasks(), written, strict=True):
             num_bytes, done = num_bytes + shard.num_bytes, done + task.row.size
             form.merge(shard.form or SetForm())
@@ -217,7 +210,7 @@ class _ReshardJob:
         return (task for task in tasks if part is None or part.owns(task.number))
 
 
-def _not_on(path: Path, remarks: list[str], choice: Choice) -> Bools:
+def _not_on(path: Path | str, remarks: list[str], choice: Choice) -> Bools:
     """Which pages stay of those that a list names some of."""
     mask, said = excluded(choice, path)
     remarks += said

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wdstream.plan.held_out import Split
 from wdstream.storage.engines.settings import PartSettings
+from wdstream.storage.places import local_folder
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)(i?)B?")
 _POWERS = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
@@ -27,8 +28,9 @@ class ReshardOptions(PartSettings):
     a configuration that need no model."""
     split: Split = "all"
     """Take only pages that are held out (`held_out`), or only those that are not (`train`)."""
-    exclude_list: Path | None = None
-    """Leave out the pages that this file names: a key per line, or the list that `wdstream dedup` writes."""
+    exclude_list: str | None = None
+    """Leave out the pages that this file, or one at a URL, names: a key per line, or the list that `wdstream dedup`
+    writes."""
     sort: str | None = None
     """Order pages by 'key', or by a column, such as width, text_chars or a name of the metadata; ties stay as they
     were."""
@@ -43,6 +45,11 @@ class ReshardOptions(PartSettings):
     """Put the name of its folder and a slash before each key, where folders have equal keys."""
     workers: int | None = Field(default=None, ge=1, le=1024)
     """Processes; all cores this process may use when left out."""
+
+    @field_validator("exclude_list", mode="before")
+    @classmethod
+    def _as_text(cls, path: object) -> object:
+        return str(local_folder(path)) if isinstance(path, Path) else path
 
     @field_validator("shard_size")
     @classmethod

@@ -4,11 +4,11 @@ Members are copied byte by byte, after the checksum of their sample was compared
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,10 @@ class ShardTask:
         fingerprints = [fingerprint for _, fingerprint in self.inputs]
         settings = f"{fingerprints} {self.prefixes} {self.is_uniform}"
         return digest_of(settings, self.source.tobytes(), self.row.tobytes())
+
+    def made_in(self, folder: JobFolder) -> Self:
+        """The same shard, written to another folder."""
+        return replace(self, folder=folder)
 
 
 def cut_shards(nbytes: NDArray[np.int64], shard_bytes: int, most_pages: int | None) -> Iterator[slice]:

@@ -5,9 +5,8 @@ not of this job is missing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from wdstream.errors import ShardError
@@ -18,12 +17,10 @@ from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.layout import ShardPaths
 from wdstream.shards.meta import is_complete
 from wdstream.storage.atomic import bring_file, sync_folder
-from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import refuse_missing_pieces
 from wdstream.storage.engines.part_locks import number_of_parts
-from wdstream.storage.places import Place, local_folder, open_place
-from wdstream.storage.writes.scratch import temporary_folder
-from wdstream.storage.writes.working_copy import InCopy, copy_files
+from wdstream.storage.places import local_folder, open_place
+from wdstream.storage.writes.working_copy import InCopy, PlaceOfPart, place_of_part
 
 _SHOWN = 5
 """Differences between two jobs that are named."""
@@ -44,7 +41,7 @@ def bring_parts(output: Output, addresses: Sequence[str]) -> None:
     """
     out = output.path
     with ExitStack() as stack:
-        places = [stack.enter_context(_part_place(address)) for address in addresses]
+        places = [stack.enter_context(place_of_part(address, _in_copy)) for address in addresses]
         for place in places:
             _refuse_other_job(out, place)
         for place in places:
@@ -67,42 +64,13 @@ def refuse_missing(out: Path, missing: Sequence[int], num_shards: int, addresses
     refuse_missing_pieces(out, missing, num_shards, number_of_parts(folder / STATE_FOLDER for folder in folders))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PartPlace:
-    """Where a part wrote: a folder, or one that stands for a store, with hollow tars."""
-
-    address: str
-    folder: Path
-    store: Place | None
-
-    def bring(self, name: str, target: Path) -> None:
-        """Bring one file of the place to a path here."""
-        if self.store is not None and name.endswith(".tar"):
-            self.store.fetch(name, target)
-        else:
-            bring_file(self.folder / name, target)
-
-
-@contextmanager
-def _part_place(address: str) -> Iterator[_PartPlace]:
-    folder = local_folder(address)
-    if folder is not None:
-        yield _PartPlace(address=address, folder=folder, store=None)
-        return
-    place = open_place(address.rstrip("/"))
-    with own_folder(temporary_folder(), "part-") as copy:
-        (copy / STATE_FOLDER).mkdir()
-        copy_files(place, place.files(), copy, _in_copy)
-        yield _PartPlace(address=place.address, folder=copy, store=place)
-
-
 def _in_copy(name: str) -> InCopy:
     if not name.startswith(("shard-", f"{STATE_FOLDER}/", OUTPUT_MARK)):
         return InCopy.ABSENT
     return InCopy.HOLLOW if name.endswith(".tar") else InCopy.WHOLE
 
 
-def _refuse_other_job(out: Path, place: _PartPlace) -> None:
+def _refuse_other_job(out: Path, place: PlaceOfPart) -> None:
     mark = place.folder / OUTPUT_MARK
     if not mark.is_file():
         raise ShardError(f"{place.address}: no part of a job was written there (no {OUTPUT_MARK}); is the path right?")
@@ -136,7 +104,7 @@ def _values(tree: object, prefix: str = "") -> dict[str, object]:
     return {name: value for values in inner for name, value in values.items()}
 
 
-def _bring_shard(place: _PartPlace, output: Output, number: int) -> None:
+def _bring_shard(place: PlaceOfPart, output: Output, number: int) -> None:
     """Bring one shard, its record last, unless a whole one is there."""
     out = output.path
     record, known = load_record(place.folder, number), load_record(out, number)
@@ -150,7 +118,7 @@ def _bring_shard(place: _PartPlace, output: Output, number: int) -> None:
         path.unlink(missing_ok=True)
     for path in (files.idx, files.meta) if record.samples else ():
         place.bring(path.name, path)
-    tar_at = place.folder / tar if output.store and place.store is None else None  # sent from where it is
+    tar_at = place.folder / tar if output.store and place.place is None else None  # sent from where it is
     if record.samples and tar_at is None:
         place.bring(tar, out / tar)
     for path in (readings_path(out, number), record_path(out, number)):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from wdstream.errors import ShardError
+from wdstream.storage.addresses import shown_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +83,7 @@ def refuse_missing_pieces(where: object, missing: Sequence[int], total: int, of:
 class PartDone:
     """That a part of a job is done: of which output, which part, how many of its pieces and pages."""
 
-    out: Path
+    out: Path | str
     part: WorkPart
     num_shards: int
     num_pages: int
@@ -90,7 +91,8 @@ class PartDone:
     def print(self, console: "Console") -> None:
         """Write it as two lines: what there is, and what follows."""
         lines = [
-            f"{self.out}: part {self.part} is complete: {self.num_shards:,} shards, {self.num_pages:,} pages",
+            f"{shown_url(str(self.out))}: part {self.part} is complete: {self.num_shards:,} shards, "
+            f"{self.num_pages:,} pages",
             "when all parts are, the same command with --merge, in place of --part, does the rest",
         ]
         for line in lines:

@@ -14,7 +14,8 @@ from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.lock import FileLock
 
 _SAVING = "saving"
-_PARTS = "parts"
+PARTS = "parts"
+"""The file that says in how many parts an output is made."""
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def number_of_parts(states: Iterable[Path]) -> int | None:
     found = set[int]()
     for state in states:
         try:
-            found.add(int((state / _PARTS).read_text()))
+            found.add(int((state / PARTS).read_text()))
         except (OSError, ValueError):
             continue
     return found.pop() if len(found) == 1 else None
@@ -51,7 +52,7 @@ def number_of_parts(states: Iterable[Path]) -> int | None:
 
 def remove_part_notes(state: Path) -> None:
     """Remove what parts leave, from an output that is complete and held alone."""
-    for path in [state / _PARTS, state / _SAVING, *state.glob("part-*-of-*")]:
+    for path in [state / PARTS, state / _SAVING, *state.glob("part-*-of-*")]:
         path.unlink(missing_ok=True)
 
 
@@ -68,4 +69,4 @@ def _refuse_other_number(state: Path, part: WorkPart) -> None:
             with FileLock(path, wait_s=0, refuse=lambda _, text=text: ConfigError(text)):  # type: ignore[misc]
                 path.unlink()
     if known != part.of:
-        write_file(state / _PARTS, str(part.of).encode())
+        write_file(state / PARTS, str(part.of).encode())

@@ -14,11 +14,12 @@ from enum import Enum
 from pathlib import Path
 
 from wdstream.errors import WdstreamError
-from wdstream.storage.atomic import TEMP_SUFFIX
+from wdstream.storage.atomic import TEMP_SUFFIX, bring_file
+from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import Hold, Place, StoredFile, local_folder, open_place
 from wdstream.storage.writes.one_job import is_lease, one_job
-from wdstream.storage.writes.scratch import scratch_of
+from wdstream.storage.writes.scratch import scratch_of, temporary_folder
 
 _AT_ONCE = 16
 _Signature = tuple[int, int, int]
@@ -196,6 +197,47 @@ def working_copy(address: str | Path, of: CopyOf) -> Iterator[WorkingCopy | None
             told = [arg.replace(str(path), place.address) if isinstance(arg, str) else arg for arg in error.args]
             error.args = tuple(told)
             raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceOfPart:
+    """Where a part of a job wrote, to be read: a folder, or one that stands for a place at a URL.
+
+    Attributes:
+        address: what people call it.
+        folder: with all of its files; of a place at a URL those that are copied whole, and hollow ones.
+        place: at a URL; None for a folder of this machine.
+        has: how the folder that stands for it has a file.
+    """
+
+    address: str
+    folder: Path
+    place: Place | None
+    has: Callable[[str], InCopy]
+
+    def bring(self, name: str, target: Path) -> None:
+        """Bring one file to a path of this machine."""
+        if self.place is not None and self.has(name) is not InCopy.WHOLE:
+            self.place.fetch(name, target)
+        else:
+            bring_file(self.folder / name, target)
+
+
+@contextmanager
+def place_of_part(address: str, has: Callable[[str], InCopy]) -> Iterator[PlaceOfPart]:
+    """What a part wrote to a place of its own, for the block; the place stays as it is.
+
+    Raises:
+        ForbiddenFileError, StorageFailureError: it cannot be read.
+    """
+    folder = local_folder(address)
+    if folder is not None:
+        yield PlaceOfPart(address=address, folder=folder, place=None, has=has)
+        return
+    place = open_place(address.rstrip("/"))
+    with own_folder(temporary_folder(), "part-") as copy:
+        copy_files(place, place.files(), copy, has)
+        yield PlaceOfPart(address=place.address, folder=copy, place=place, has=has)
 
 
 def copy_files(place: Place, files: Iterable[StoredFile], path: Path, has: Callable[[str], InCopy]) -> list[str]:
