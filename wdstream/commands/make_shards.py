@@ -1,5 +1,6 @@
 """The commands that write shards or their index: make-shards, index, lengths."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +10,7 @@ from wdstream.commands import AllowTokens, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.make_shards.index_options import IndexOptions
 from wdstream.make_shards.options import MakeShardsOptions
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import ShareSettings
 
 if TYPE_CHECKING:
     from wdstream.make_shards.engines.index_part import IndexPartReport
@@ -99,6 +100,7 @@ def index_command(
             report: IndexPartReport | FolderReport = index_part(
                 shards,
                 WorkPart.parse(chosen.part),
+                out=chosen.out,
                 rules=rules,
                 workers=chosen.workers,
                 engine=chosen,
@@ -121,7 +123,7 @@ def index_command(
     report.print(console)
 
 
-@takes_options(EngineSettings)
+@takes_options(ShareSettings)
 def lengths_command(
     shards: Annotated[str, typer.Argument(help="Folder or URL of indexed shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Directory with tokenizer.json.")],
@@ -131,17 +133,18 @@ def lengths_command(
     **options: object,
 ) -> None:
     """Count the tokens of every page once, for one more tokenizer."""
-    from wdstream.make_shards import add_token_column
+    from wdstream.make_shards import add_token_column, count_part
     from wdstream.report.progress import ProgressBar
 
+    share = ShareSettings.of(options, are_options=True)
+    count = partial(add_token_column, engine=share) if share.part is None else partial(count_part, share=share)
     with ProgressBar(error_console) as bar:
-        report = add_token_column(
+        report = count(
             shards,
             tokenizer,
             paragraphs=paragraphs,
             allow_tokens=allow_tokens or (),
             workers=workers,
-            engine=EngineSettings.of(options, are_options=True),
             on_progress=bar.task("counting tokens", "pages"),
         )
     report.print(console)

@@ -26,9 +26,12 @@ def verify_command(
     """Read shards from end to end, and say whether they are what was written and fit to train on.
 
     Tars, checksums, the index and its columns, images, duplicate pages, odd text. Nothing is changed. Exit status 1
-    when anything is damaged.
+    when anything is damaged. A part of the check (--part) ends with 0 whatever it finds; --merge tells it.
     """
     chosen = VerifyOptions.of(options, are_options=True)
+    if chosen.part is not None:
+        _verify_part(shards, chosen)
+        return
     try:
         report = _verify(shards, chosen)
     except (WdstreamError, OSError) as error:  # a script that asked for JSON gets it whatever happens
@@ -49,3 +52,12 @@ def _verify(shards: str, options: VerifyOptions) -> "VerifyReport":
 
     with ProgressBar(error_console) as bar:
         return verify_shards(shards, options=options, on_progress=bar.task("verifying", "bytes"))
+
+
+def _verify_part(shards: str, options: VerifyOptions) -> None:
+    from wdstream.report.progress import ProgressBar
+    from wdstream.verify.job import verify_part
+
+    with ProgressBar(error_console) as bar:
+        done = verify_part(shards, options=options, on_progress=bar.task("verifying", "bytes"))
+    done.print(console)

@@ -8,7 +8,7 @@ from typing import Any
 from wdstream.errors import AbsentFileError, DamagedFileError
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.shards.catalog import INDEX_FOLDER
-from wdstream.shards.tar_folder import LEFT_OUT
+from wdstream.shards.index import LEFT_OUT
 from wdstream.storage.json_lines import read_lines
 from wdstream.storage.local import Storage
 

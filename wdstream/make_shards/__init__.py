@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wdstream.make_shards.engines.count_part import count_part
     from wdstream.make_shards.engines.index_part import index_part
     from wdstream.make_shards.engines.make_part import PartReport, make_part
     from wdstream.make_shards.finish import MakeShardsReport
@@ -23,6 +24,7 @@ __all__ = [
     "MakeShardsStopped",
     "PartReport",
     "add_token_column",
+    "count_part",
     "index_folder",
     "index_part",
     "make_part",
@@ -37,6 +39,7 @@ _HOMES = {
     "MakeShardsStopped": "wdstream.make_shards.job",
     "PartReport": "wdstream.make_shards.engines.make_part",
     "add_token_column": "wdstream.make_shards.indexing",
+    "count_part": "wdstream.make_shards.engines.count_part",
     "index_folder": "wdstream.make_shards.indexing",
     "index_part": "wdstream.make_shards.engines.index_part",
     "make_part": "wdstream.make_shards.engines.make_part",

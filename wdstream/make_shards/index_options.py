@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import ShareSettings
 
-_OF_THE_WHOLE = ("out", "tokenizer", "paragraphs", "rebuild", "accept-changed")
+_OF_THE_WHOLE = ("tokenizer", "paragraphs", "rebuild", "accept-changed")
 
 
-class IndexOptions(EngineSettings):
+class IndexOptions(ShareSettings):
     """How tars that are there are described, and where their index goes."""
 
     out: str | None = None
@@ -36,14 +35,6 @@ class IndexOptions(EngineSettings):
     """The layout of samples by name, such as img2dataset."""
     accept_changed: bool = False
     """Take shards that are not as they were indexed or made, which is damage unless somebody meant it."""
-    part: str | None = None
-    """Describe one part of the tars of a folder, such as 2/60, in a task of a job array. When all are done, the same
-    command without --part merges the index."""
-
-    @field_validator("part")
-    @classmethod
-    def _is_part(cls, text: str | None) -> str | None:
-        return None if text is None else str(WorkPart.parse(text))
 
     @model_validator(mode="after")
     def _parts_describe_alone(self) -> Self:

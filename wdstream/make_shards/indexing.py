@@ -14,13 +14,13 @@ import numpy as np
 from rich.console import Console
 
 from wdstream.errors import PageError
-from wdstream.make_shards.engines.count_journal import CountJournal, nothing_sent
+from wdstream.make_shards.engines.count_journal import CountJournal, CountRows, nothing_sent
 from wdstream.make_shards.engines.count_tokens import ROWS_AT_ONCE, CountSetup, count_rows, count_shards
 from wdstream.make_shards.record import SHARD_NAME, STATE_FOLDER, load_record, recorded_digests
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
 from wdstream.records import Page, TextSegment
-from wdstream.shards.apart.set_folder import set_folder
+from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.apart.set_to_index import set_to_index
 from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
@@ -37,8 +37,6 @@ _PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_imag
 
 _LOCAL = EngineSettings()
 
-CountFrom = Callable[[int], Iterator[list[TextCounts]]]
-"""Counts the rows from a number on, in order."""
 OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
 
@@ -108,17 +106,6 @@ def add_token_column(
     counter = TokenCounter.open(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     with set_folder(shards, job="lengths", with_metas=False) as of:
         opened = of.open()
-        elsewhere = None
-        if engine.engine != "local":
-            setup = CountSetup(
-                shards=of.address if of.copy is not None else str(on_every_machine(of.folder, engine)),
-                index=opened.catalog.fingerprint,
-                tokenizer=on_every_machine(tokenizer, engine),
-                fingerprint=counter.fingerprint,
-                with_paragraphs=paragraphs,
-                allow_tokens=tuple(allow_tokens),
-            )
-            elsewhere = partial(count_shards, opened, setup, engine, workers)
         report = add_tokens(
             of.folder,
             counter,
@@ -126,9 +113,32 @@ def add_token_column(
             on_progress=on_progress,
             shards=opened,
             send=nothing_sent if of.copy is None else of.copy.send,
-            elsewhere=elsewhere,
+            elsewhere=count_elsewhere(of, opened, counter, tokenizer, allow_tokens, engine, workers),
         )
     return replace(report, folder=of.address)
+
+
+def count_elsewhere(
+    of: SetFolder,
+    opened: Shards,
+    counter: TokenCounter,
+    tokenizer: Path,
+    allow_tokens: Sequence[str],
+    engine: EngineSettings,
+    workers: int | None,
+) -> CountRows | None:
+    """What counts rows of a set on a cluster, where that is the engine; None where this machine does."""
+    if engine.engine == "local":
+        return None
+    setup = CountSetup(
+        shards=of.address if of.copy is not None else str(on_every_machine(of.folder, engine)),
+        index=opened.catalog.fingerprint,
+        tokenizer=on_every_machine(tokenizer, engine),
+        fingerprint=counter.fingerprint,
+        with_paragraphs=counter.with_paragraphs,
+        allow_tokens=tuple(allow_tokens),
+    )
+    return partial(count_shards, opened, setup, engine, workers)
 
 
 def add_tokens(
@@ -139,7 +149,7 @@ def add_tokens(
     on_progress: OnRows | None = None,
     shards: Shards | None = None,
     send: OnFiles = nothing_sent,
-    elsewhere: CountFrom | None = None,
+    elsewhere: CountRows | None = None,
 ) -> TokenColumnReport:
     """`add_token_column` with a counter that is open already.
 
@@ -156,7 +166,9 @@ def add_tokens(
     counts = np.zeros((2, len(shards)), np.int64)  # tokens, and those that are supervised
     done = 0
     with write_paragraphs(folder, counter.fingerprint) if counter.with_paragraphs else nullcontext() as paragraphs:
-        for rows in _counted(journal, elsewhere or partial(_count_all, shards, counter, workers)):
+        journal.remove_others()
+        count = elsewhere or partial(count_by_threads, shards, counter, workers)
+        for rows in journal.counted(count, 0, len(shards)):
             counts[:, done : done + len(rows)] = [[row.tokens for row in rows], [row.supervised for row in rows]]
             if paragraphs is not None:
                 paragraphs.add([row.paragraphs for row in rows])
@@ -170,14 +182,6 @@ def add_tokens(
     return TokenColumnReport(
         folder=folder, fingerprint=counter.fingerprint, num_samples=len(shards), num_tokens=int(tokens.sum())
     )
-
-
-def _counted(journal: CountJournal, count: CountFrom) -> Iterator[list[TextCounts]]:
-    """Counts of all rows, in order: those of a job before, which was killed, then those that are made now."""
-    yield from journal.found()
-    for rows in count(journal.num_rows):
-        journal.add(rows)
-        yield rows
 
 
 def index_folder(
@@ -307,15 +311,17 @@ def _leading_placeholder(page: Page) -> str | None:
     return next((mark for mark in _PLACEHOLDERS if text.startswith(mark)), None)
 
 
-def _count_all(shards: Shards, counter: TokenCounter, workers: int | None, first: int) -> Iterator[list[TextCounts]]:
-    """Counts of the rows from the first on, in order, a few rows at a time; threads work a little ahead."""
+def count_by_threads(
+    shards: Shards, counter: TokenCounter, workers: int | None, first: int, end: int
+) -> Iterator[list[TextCounts]]:
+    """Counts of rows in order, a few at a time; threads work a little ahead."""
     num_threads = workers or min(32, os.cpu_count() or 1)
     waiting: deque[Future[list[TextCounts]]] = deque()
-    starts = deque(range(first, len(shards), ROWS_AT_ONCE))
+    starts = deque(range(first, end, ROWS_AT_ONCE))
     with ThreadPoolExecutor(num_threads) as pool:
         while starts or waiting:
             while starts and len(waiting) < 2 * num_threads:
                 start = starts.popleft()
-                rows = range(start, min(start + ROWS_AT_ONCE, len(shards)))
+                rows = range(start, min(start + ROWS_AT_ONCE, end))
                 waiting.append(pool.submit(count_rows, shards, counter, rows))
             yield waiting.popleft().result()

@@ -46,7 +46,9 @@ from wdstream.shards.repeated import refuse_duplicates
 from wdstream.shards.samples.documents import DocumentTable, LoadMeta
 from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
+from wdstream.storage.json_lines import write_lines
 
+LEFT_OUT = "left_out.jsonl"
 _MAX_LEFT_OUT = 10
 """Names of metadata that a report gives the reasons of."""
 
@@ -321,3 +323,14 @@ def _metadata_of(meta: ShardMeta, metadata: MetadataList, places: Mapping[str, M
             meta.metadata, name, entry.kind, num_samples=meta.num_samples, places=places.get(name, {})
         )
     return found
+
+
+def write_left_out(report: IndexReport) -> None:
+    """Write the list of what the index leaves out, or remove that of an index before."""
+    path = report.folder / INDEX_FOLDER / LEFT_OUT
+    lines: list[dict[str, object]] = [{"shard": name, "key": None, "reason": reason} for name, reason in report.skipped]
+    lines += [{"shard": shard, "key": bad.key, "reason": bad.reason} for shard, bad in report.failures]
+    if lines:
+        write_lines(path, lines)
+    else:
+        path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from wdstream.shards.apart.tar_list import TarList
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
 from wdstream.shards.changed import NOTHING_KNOWN, KnownShards, describe_changed
 from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_tar, listed, repacking
-from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, metas_in, read_map, shards_in
+from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, metas_in, read_map, shards_in, write_left_out
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta
 from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
@@ -24,13 +24,11 @@ from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
-from wdstream.storage.json_lines import write_lines
 from wdstream.text.row_forms import rules_with_map
 
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
 OnFiles = Callable[[Sequence[str]], None]
 """Called with names of files in a folder that are complete; with none, for all that changed or went."""
-LEFT_OUT = "left_out.jsonl"
 _REBUILT = "rebuild.tmp"
 """In `index/`: what tars are described as again, until all are; the index that is there stays until then."""
 _MAX_FOLDERS = 1000
@@ -106,7 +104,7 @@ def index_shards(
     report = merge_index(folder, tars=tars)
     skipped = dict(report.skipped) | broken | dict(elsewhere)
     report = replace(report, skipped=tuple(sorted(skipped.items())))
-    _write_left_out(report)
+    write_left_out(report)
     return report
 
 
@@ -120,14 +118,18 @@ def describe_part(
     engine: EngineSettings | None = None,
     recorded: Mapping[str, str] | None = None,
     on_progress: OnBytes | None = None,
+    tars: TarList | None = None,
+    keep: OnFiles | None = None,
+    fetch: OnFiles | None = None,
 ) -> tuple[int, int]:
     """Describe the tars of one part that have no idx and meta that fit, and leave index and other tars as they are.
 
     `index_shards` describes what is then missing, and merges all.
 
     Args:
-        folder, image_size, rules, workers, engine, recorded, on_progress: see `index_shards`.
+        folder, image_size, rules, workers, engine, recorded, on_progress, tars, keep: see `index_shards`.
         part: whose tars, by their places in the list of all.
+        fetch: called with names of what may describe them, to be brought to `folder` where they are there.
 
     Returns:
         How many tars the part has, and how many of them were described now.
@@ -141,9 +143,11 @@ def describe_part(
         raise ConfigError(
             f"part: {folder} is described without a map so far; a map is given to the whole, without --part"
         )
-    shards = _Shards(folder=folder, tars=None, keep=None, engine=engine or EngineSettings())
+    shards = _Shards(folder=folder, tars=tars, keep=keep, engine=engine or EngineSettings())
     known = KnownShards.read(folder, recorded or {})
     own = [name for number, name in enumerate(shards.there()) if part.owns(number)]
+    if fetch is not None:
+        fetch([ShardPaths.of(Path(name)).meta.name for name in own])
     todo = [folder / name for name in own if not _fits(shards, name, rules, known)]
     broken, changed = _describe(shards, todo, image_size, rules, known, None, workers, on_progress)
     if changed:
@@ -388,13 +392,3 @@ def _not_read(folder: Path) -> Iterator[tuple[str, str]]:
             )
         if count >= _MAX_FOLDERS:
             break
-
-
-def _write_left_out(report: IndexReport) -> None:
-    path = report.folder / INDEX_FOLDER / LEFT_OUT
-    lines: list[dict[str, object]] = [{"shard": name, "key": None, "reason": reason} for name, reason in report.skipped]
-    lines += [{"shard": shard, "key": bad.key, "reason": bad.reason} for shard, bad in report.failures]
-    if lines:
-        write_lines(path, lines)
-    else:
-        path.unlink(missing_ok=True)

@@ -11,9 +11,14 @@ from rich.console import Console
 from tests.helpers import command
 from tests.helpers.fake_shards import write_shards
 from tests.helpers.jobs import Tree
+from tests.helpers.s3_server import S3Server
+from tests.helpers.stores import files_of, send
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards import index_folder, index_part
+from wdstream.shards.reader import Shards
 from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.places import open_place
+from wdstream.storage.writes.one_job import LEASE
 
 TreeOf = Callable[[Path], Tree]
 FIRST, SECOND = WorkPart(number=1, of=2), WorkPart(number=2, of=2)
@@ -53,8 +58,8 @@ def test_a_broken_tar_of_a_part_is_named(tmp_path: Path) -> None:
 
 
 def test_what_parts_cannot_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="in a folder; found s3://bucket/x"):
-        index_part("s3://bucket/x", FIRST)
+    with pytest.raises(ConfigError, match=r"http:// is only read from.* --out FOLDER_OR_URL"):
+        index_part("http://127.0.0.1/x", FIRST)
     folder = str(bare(tmp_path / "x"))
     for wrong, why in (
         (["--part", "3/2"], "expected a part of all, from 1/N to N/N"),
@@ -63,3 +68,25 @@ def test_what_parts_cannot_do(tmp_path: Path) -> None:
     ):
         done = command.run("index", folder, *wrong)
         assert done.returncode == 2 and why in " ".join(done.stderr.split()), done
+
+
+def test_parts_of_tars_at_a_url(tmp_path: Path, s3_server: S3Server, bucket: str, tree_of: TreeOf) -> None:
+    """Described next to the tars of a store, and elsewhere; a part that is run again reads nothing twice."""
+    whole = bare(tmp_path / "whole")
+    url = send(s3_server, whole, bucket, "set")
+    index_folder(whole, workers=1)
+    with open_place(url).hold(f"{LEASE}-{SECOND.name}", job="index"):
+        for make in (lambda: index_folder(url, workers=1), lambda: index_part(url, WorkPart(number=1, of=3))):
+            with pytest.raises(ConfigError, match=r"another index .* is at work there"):
+                make()
+        assert index_part(url, FIRST, workers=1).num_described == 2
+    assert [index_part(url, part, workers=1).num_described for part in (FIRST, SECOND)] == [0, 1]
+    made = s3_server.objects(bucket, "set")
+    assert not any(name.startswith("index/") for name in made) and "b.meta.npz" in made
+    index_folder(url, workers=1)
+    assert s3_server.objects(bucket, "set") == files_of(whole)
+    for part in (FIRST, SECOND):
+        index_part(url, part, out=tmp_path / "apart", workers=1)
+    assert sorted(path.name for path in (tmp_path / "apart").iterdir()) == [f"{name}.meta.npz" for name in "abc"]
+    index_folder(url, out=tmp_path / "apart", workers=1)
+    assert Shards.open(tmp_path / "apart").fingerprint == Shards.open(whole).fingerprint

@@ -1,11 +1,13 @@
 """Counts of tokens so far, kept next to the index piece by piece, so that `wdstream lengths` continues after a kill.
 
 A piece is written when it is whole, and sent to where the index is. It counts for one index, tokenizer and choice of
-paragraphs; the others are removed. When the columns are written, all are.
+paragraphs; the others are removed. When the columns are written, all are. Parts of a job array leave theirs, so that
+the job which writes the columns counts what is missing between them.
 """
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from wdstream.storage.npz import read_npz, write_npz
 
 _PIECE_S, _PIECE_ROWS = 30.0, 1 << 20
 _NAME = "counted-{}-{:012d}.npz"
+
+CountRows = Callable[[int, int], Iterator[list[TextCounts]]]
+"""Counts the rows from a number up to another, in order, a few at a time."""
 
 
 def nothing_sent(_names: Sequence[str]) -> None:
@@ -44,21 +49,41 @@ class CountJournal:
     _first: int = 0
     _began_at: float = field(default_factory=time.monotonic)
 
-    def found(self) -> Iterator[list[TextCounts]]:
-        """What was counted before, in order of rows from the first; what does not belong to this count is removed."""
-        used = set[Path]()
-        while rows := self._read(path := self._path(self._first)):  # one in memory at a time
-            used.add(path)
-            self._first += len(rows)
-            yield rows
-        for path in self._paths():
-            if path not in used:
-                path.unlink(missing_ok=True)
+    def counted(self, count: CountRows, first: int, end: int, *, is_part: bool = False) -> Iterator[list[TextCounts]]:
+        """Counts of rows in order: those that were made before, and the missing ones, which are made now.
+
+        Args:
+            count: makes them.
+            first, end: rows from one up to the other.
+            is_part: whether others count other rows, and these are to be kept for whoever writes the columns.
+        """
+        starts, row = self._starts(), first
+        while row < end:
+            if row in starts:
+                rows = self._read(self._path(row))  # one in memory at a time
+                if rows is not None:
+                    row += len(rows)
+                    yield rows
+                    continue
+                self._path(row).unlink(missing_ok=True)
+            stop = min((start for start in starts if row < start < end), default=end)
+            self._rows, self._first, self._began_at = [], row, time.monotonic()
+            for rows in count(row, stop):
+                self.add(rows)
+                yield rows
+            row = stop
+            if is_part:
+                self._keep()
 
     def add(self, rows: Sequence[TextCounts]) -> None:
         """Take in the counts of the next rows."""
         self._rows += rows
         if len(self._rows) >= _PIECE_ROWS or time.monotonic() - self._began_at > _PIECE_S:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write a piece of what was counted since the last one."""
+        if self._rows:
             path = self._path(self._first)
             with atomic_write(path) as file:
                 write_npz(file, {"of": self._of(), **_arrays(self._rows)})
@@ -66,10 +91,12 @@ class CountJournal:
             self._first += len(self._rows)
             self._rows, self._began_at = [], time.monotonic()
 
-    @property
-    def num_rows(self) -> int:
-        """Rows that are counted."""
-        return self._first + len(self._rows)
+    def remove_others(self) -> None:
+        """Remove pieces of another tokenizer; those of another index or choice go when they are met."""
+        own = {self._path(start) for start in self._starts()}
+        for path in self._paths():
+            if path not in own:
+                path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove all pieces, as the columns are written."""
@@ -78,6 +105,15 @@ class CountJournal:
 
     def _paths(self) -> list[Path]:
         return sorted((self.folder / INDEX_FOLDER).glob("counted-*.npz"))
+
+    def first_row(self, name: str) -> int:
+        """The row that a piece of this tokenizer begins with, by the name of its file; -1 for another file."""
+        found = re.fullmatch(rf"(?:.*/)?counted-{self.counter.fingerprint}-(\d{{12}})\.npz", name)
+        return -1 if found is None else int(found[1])
+
+    def _starts(self) -> set[int]:
+        """The rows that pieces begin with."""
+        return {self.first_row(path.name) for path in self._paths()} - {-1}
 
     def _path(self, first: int) -> Path:
         return self.folder / INDEX_FOLDER / _NAME.format(self.counter.fingerprint, first)

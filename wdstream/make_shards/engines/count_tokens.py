@@ -46,33 +46,33 @@ class RowsToCount:
 
 
 def count_shards(
-    shards: Shards, setup: CountSetup, engine: EngineSettings, workers: int | None, first: int
+    shards: Shards, setup: CountSetup, engine: EngineSettings, workers: int | None, first: int, end: int
 ) -> Iterator[list[TextCounts]]:
-    """Counts of all rows from the first on, in order, a shard at a time.
+    """Counts of rows in order, at most a shard at a time.
 
     Args:
         shards: the set.
         setup: of the tasks.
         engine: who counts.
         workers: tasks at a time; all that the cluster has processors for when left out.
-        first: row to begin with.
+        first, end: rows from one up to the other.
 
     Raises:
         ConfigError: a machine lacks the shards or the tokenizer, or has another.
         ShardError: a sample cannot be read.
     """
     needs = (setup.shards, setup.tokenizer)
-    tasks = _tasks(shards, setup, first)
+    tasks = _tasks(shards, setup, first, end)
     yield from map_tasks(count_task, tasks, engine, workers or 1, command="lengths", most=workers, needs=needs)
 
 
-def _tasks(shards: Shards, setup: CountSetup, first: int) -> Iterator[RowsToCount]:
+def _tasks(shards: Shards, setup: CountSetup, first: int, end: int) -> Iterator[RowsToCount]:
     begin = 0
     for entry in shards.catalog.shards:
-        end = begin + entry.samples
-        if end > first:
-            yield RowsToCount(setup=setup, first=max(begin, first), end=end)
-        begin = end
+        rows = range(max(begin, first), min(begin + entry.samples, end))
+        if rows:
+            yield RowsToCount(setup=setup, first=rows.start, end=rows.stop)
+        begin += entry.samples
 
 
 def count_task(task: RowsToCount) -> list[TextCounts]:

@@ -5,7 +5,7 @@ are (storage/writes/working_copy.py).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, Catalog
 from wdstream.shards.layout import META_SUFFIX
 from wdstream.shards.reader import Shards
 from wdstream.storage.addresses import shown_url
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.lock import FileLock
 from wdstream.storage.places import is_url, local_folder
 from wdstream.storage.remote import open_storage
@@ -23,6 +24,8 @@ from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, wo
 
 _MANIFEST = f"{INDEX_FOLDER}/{INDEX_JSON}"
 _WAIT_S = 1.0
+_LARGE = (".npy", ".npz", ".jsonl")
+"""Of an index: what grows with its samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +55,21 @@ class SetFolder:
         sizes = {shard.name: shard.bytes for shard in catalog.shards}
         return TarList(at=at, address=catalog.tars, sizes=sizes) if at else None
 
+    def fetch(self, is_wanted: Callable[[str], bool], under: str = "") -> None:
+        """Copy further files of a set at a URL, by name, as a part needs them; `under` begins all their names."""
+        if self.copy is not None:
+            files = (file for file in self.copy.place.files(under) if is_wanted(file.name))
+            self.copy.fetch(files, are_whole=True)
+
     def as_output(self, text: str) -> str:
         """A text about the folder as one about the set."""
         return text if self.copy is None else text.replace(str(self.folder), shown_url(self.address))
 
 
 @contextmanager
-def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[str, ...] = ()) -> Iterator[SetFolder]:
+def set_folder(
+    address: Path | str, *, job: str, with_metas: bool, more: tuple[str, ...] = (), part: WorkPart | None = None
+) -> Iterator[SetFolder]:
     """The folder of a set for the block, in which its index may be changed; at a URL, that counts when the block ends.
 
     Args:
@@ -66,6 +77,7 @@ def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[s
         job: that changes it, for whoever is refused meanwhile.
         with_metas: whether descriptions of the tars are needed, too.
         more: names of other files that are.
+        part: of the job, which others may do at the same time: of a set at a URL it has what `index.json` says alone.
 
     Raises:
         ConfigError: another job holds the set, or nothing can be written there.
@@ -75,9 +87,11 @@ def set_folder(address: Path | str, *, job: str, with_metas: bool, more: tuple[s
     def has(name: str) -> InCopy:
         is_meta = with_metas and name.endswith(META_SUFFIX) and "/" not in name
         is_wanted = is_meta or name in more or name.startswith(f"{INDEX_FOLDER}/")
+        if part is not None:
+            is_wanted = name.startswith(f"{INDEX_FOLDER}/") and not name.endswith(_LARGE)
         return InCopy.WHOLE if is_wanted else InCopy.ABSENT
 
-    of = CopyOf(job=job, has=has, manifest=_MANIFEST)
+    of = CopyOf(job=job, part=part, has=has, manifest=_MANIFEST)
     path = local_folder(address)
     found = SetFolder(folder=path or Path(), address=str(address).rstrip("/") if is_url(address) else str(address))
     with working_copy(address, of) as copy, nullcontext() if path is None else _no_shards_made(path):

@@ -10,6 +10,7 @@ from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.apart.tar_list import TarList, is_pattern, list_tars
 from wdstream.shards.index_before import IndexBefore
 from wdstream.shards.layout import TAR_SUFFIX
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import is_url, local_folder, open_place
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -17,12 +18,15 @@ _ADVICE = "; of tars that are only read, the index goes elsewhere: wdstream inde
 
 
 @contextmanager
-def set_to_index(tars: Path | str, out: Path | str | None) -> Iterator[tuple[SetFolder, TarList | None]]:
+def set_to_index(
+    tars: Path | str, out: Path | str | None, *, part: WorkPart | None = None
+) -> Iterator[tuple[SetFolder, TarList | None]]:
     """The folder of the index for the block, and the tars where they are not in it.
 
     Args:
         tars: folder, URL or pattern of the tars; without `out`, also the place of an index that names its tars.
         out: folder or URL of the index; None for next to the tars.
+        part: of the work, which others may do at the same time; see `set_folder`.
 
     Raises:
         ConfigError: the index cannot be written there.
@@ -35,7 +39,8 @@ def set_to_index(tars: Path | str, out: Path | str | None) -> Iterator[tuple[Set
     if not is_apart:
         _require_writable(place)
     try:
-        with _made(local_folder(place) if is_apart else None), set_folder(place, job="index", with_metas=True) as of:
+        opened = set_folder(place, job="index", with_metas=True, part=part)
+        with _made(local_folder(place) if is_apart else None), opened as of:
             if not is_apart:
                 before = IndexBefore.read(of.folder).catalog
                 found = _tars_of(of, given, "" if before is None else before.tars)

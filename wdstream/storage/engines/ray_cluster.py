@@ -24,6 +24,8 @@ _RETRIES = 10
 """Of a call whose process or machine is lost; by Ray."""
 _AHEAD = 2
 """Calls per processor that are handed to Ray: those at work, and as many that wait, so that a cluster may grow."""
+_STARTS = 3
+"""Tries to start Ray on this machine."""
 _POLL_S = 0.5
 _ANSWER_S = 15.0
 """For a cluster to take a connection."""
@@ -229,26 +231,45 @@ def _start(folder: Path, workers: int | None) -> None:
     Its processes, which Ray ends before they could tidy up, have that one for temporary files, too; where it had to be
     on another disk, they have the one that this process has.
     """
-    import ray
-
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     processors = workers or len(os.sched_getaffinity(0))
     before = os.environ.get("TMPDIR")
     if folder.parent == Path(tempfile.gettempdir()).absolute():
         os.environ["TMPDIR"] = str(folder)
     try:
-        ray.init(
-            "local",
-            num_cpus=processors,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(folder),
-            **_QUIET,
-        )
+        _start_in(folder, processors)
     finally:
         os.environ.pop("TMPDIR", None)
         if before is not None:
             os.environ["TMPDIR"] = before
+
+
+def _start_in(folder: Path, processors: int) -> None:
+    """Start Ray in a folder: again where a busy machine took longer than the half minute that Ray allows.
+
+    Raises:
+        ConfigError: it does not start.
+    """
+    import ray
+
+    for tries_left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                "local",
+                num_cpus=processors,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+                **_QUIET,
+            )
+            return
+        except Exception as error:  # Ray has no kind of error for it
+            ray.shutdown()
+            if not tries_left or "timed out" not in str(error):
+                raise ConfigError(
+                    f"engine: Ray does not start on this machine ({_first_line(error)}); is there memory and room in "
+                    f"{folder.parent}? RAY_ADDRESS names a cluster that runs already"
+                ) from error
 
 
 def _first_line(error: BaseException) -> str:

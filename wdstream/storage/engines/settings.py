@@ -27,27 +27,17 @@ class EngineSettings(Settings):
         return text
 
 
-class PartSettings(EngineSettings):
+class ShareSettings(EngineSettings):
     """Who does the work, and which part of it, where tasks of a job array share it."""
 
     part: str | None = None
     """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,
-    the same command with --merge completes the output."""
-    merge: bool = False
-    """Complete the output from all parts, or say which are missing."""
-    merge_from: tuple[str, ...] = ()
-    """A place that a part wrote to, where each has its own; --merge takes it from there. May be repeated."""
+    the same command without it does the rest; with --merge, where there is that, it first names what is missing."""
 
     @field_validator("part")
     @classmethod
     def _is_part(cls, text: str | None) -> str | None:
         return None if text is None else str(WorkPart.parse(text))
-
-    @model_validator(mode="after")
-    def _part_or_merge(self) -> Self:
-        if self.part is not None and self.merges:
-            raise ValueError("part and merge: parts are merged when all are done; give one of them")
-        return self
 
     @property
     def own_part(self) -> WorkPart | None:
@@ -64,6 +54,21 @@ class PartSettings(EngineSettings):
         if part is None:
             raise ConfigError(f"part: {function} does one part, such as part='2/60'; {of} does the whole")
         return part
+
+
+class PartSettings(ShareSettings):
+    """The same where the output is only complete when all parts are."""
+
+    merge: bool = False
+    """Complete the output from all parts, or say which are missing."""
+    merge_from: tuple[str, ...] = ()
+    """A place that a part wrote to, where each has its own; --merge takes it from there. May be repeated."""
+
+    @model_validator(mode="after")
+    def _part_or_merge(self) -> Self:
+        if self.part is not None and self.merges:
+            raise ValueError("part and merge: parts are merged when all are done; give one of them")
+        return self
 
     @property
     def merges(self) -> bool:

@@ -81,9 +81,9 @@ class WorkingCopy:
         self._of, self._hold = of, hold
         self._there: dict[str, _Signature] = {}
 
-    def fetch(self, files: Iterable[StoredFile]) -> None:
-        """Copy files of the place, each as it is to be in the copy."""
-        for name in copy_files(self.place, files, self.path, self._of.has):
+    def fetch(self, files: Iterable[StoredFile], *, are_whole: bool = False) -> None:
+        """Copy files of the place, each as it is to be in the copy, or all of them whole."""
+        for name in copy_files(self.place, files, self.path, _whole if are_whole else self._of.has):
             self._there[name] = _signature(self.path / name)
 
     def send(self, names: Sequence[str]) -> None:
@@ -258,6 +258,10 @@ def copy_files(place: Place, files: Iterable[StoredFile], path: Path, has: Calla
         make_hollow(path / file.name, 0)
     _in_threads(lambda name: place.fetch(name, path / name), [file.name for file in whole])
     return [file.name for file in (*whole, *hollow, *empty)]
+
+
+def _whole(_name: str) -> InCopy:
+    return InCopy.WHOLE
 
 
 def make_hollow(path: Path, num_bytes: int) -> None:
