@@ -117,7 +117,7 @@ def dedup(
                 write_lines(listed, _lines(choice, copies, options, counts))
     return DedupReport(
         report=report,
-        sheet=_beside(report, _SHEET_SUFFIX) if has_sheet else None,
+        sheet=_next_to(report, _SHEET_SUFFIX) if has_sheet else None,
         num_pages=len(choice),
         num_groups=len(np.unique(copies.kept)),
         counts=counts,
@@ -136,7 +136,7 @@ def dedup_part(
     part = options.require_part("dedup_part", of="dedup")
     with _opened_job(paths, report, options) as job, job.folder.claimed(_content(job.choice)):
         num_pages = job.read(on_progress)
-    return PartDone(out=_beside(report, MARKS_SUFFIX), part=part, num_shards=len(job.own), num_pages=num_pages)
+    return PartDone(out=_next_to(report, MARKS_SUFFIX), part=part, num_shards=len(job.own), num_pages=num_pages)
 
 
 class _DedupJob:
@@ -196,12 +196,12 @@ def _opened_job(paths: Sequence[Path | str], report: Path | str, options: DedupO
     path = local_folder(report)
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigError(f"{report}: expected the name of a file in a folder that is there, for the list")
-    with job_output(_beside(report, MARKS_SUFFIX), "dedup", paths, options, manifest="") as output:
+    with job_output(_next_to(report, MARKS_SUFFIX), "dedup", paths, options, manifest="") as output:
         yield _DedupJob(paths, output, options)
 
 
-def _beside(report: Path | str, suffix: str) -> Path | str:
-    """What is next to a list, its name with something after it."""
+def _next_to(report: Path | str, suffix: str) -> Path | str:
+    """A file or folder next to a list: its name with something after it."""
     return report.with_name(report.name + suffix) if isinstance(report, Path) else f"{report}{suffix}"
 
 
