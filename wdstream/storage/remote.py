@@ -181,6 +181,14 @@ class FsspecStorage:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # connections do not travel
 
+    @property
+    def is_in_clear(self) -> bool:
+        """Whether bytes travel without TLS, which would notice one that is changed on its way."""
+        protocol = self._url.partition("://")[0].lower()
+        if protocol in ("s3", "s3a"):
+            return str(self._fs.s3.meta.endpoint_url).startswith("http://")
+        return protocol == "http" or "http://" in f"{self._options} {getattr(self._fs, '_endpoint', '')}"
+
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the storage cannot tell."""
         size = self._try(name, lambda ask: ask("size", self._path(name)))

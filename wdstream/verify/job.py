@@ -105,7 +105,7 @@ class _VerifyJob:
 
     @property
     def num_tars(self) -> int:
-        """Listed and others."""
+        """How many tars there are, those that are not listed too."""
         return len(self.index.shards) + len(self._unlisted)
 
     @property

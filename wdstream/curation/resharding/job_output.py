@@ -22,6 +22,7 @@ from wdstream.storage.engines.mapping import map_tasks
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings, PartSettings
 from wdstream.storage.places import is_url, local_folder, open_place
+from wdstream.storage.processes import Found
 from wdstream.storage.writes.one_job import is_lease
 from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, working_copy
 from wdstream.text.characters import short_name
@@ -30,7 +31,6 @@ _OF_THIS_MACHINE = ("lock", "workers", "saving", "part")
 """Files of a job's state that only processes of this machine look at."""
 _PIECE = re.compile(r"(?:\.\w+/)?[a-z]+-(\d{6,})(?:\..*)?")
 """Files of one piece, and its note: shard-000003.tar.idx, .dedup/exact-000003.json."""
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def folder_of(output: JobOutput, job: str) -> JobFolder:
     return JobFolder(out=output.path, job=job, store=output.store)
 
 
-class Piece(Protocol):
+class OutputPiece(Protocol):
     """A task that makes one piece of an output, with its note."""
 
     @property
@@ -138,13 +138,13 @@ class Piece(Protocol):
         """The same task elsewhere."""
 
 
-Task = TypeVar("Task", bound=Piece)
+PieceTask = TypeVar("PieceTask", bound=OutputPiece)
 
 
 def make_pieces(
-    make: Callable[[Task], Found],
-    tasks: Iterable[Task],
-    is_made: Callable[[Task], bool],
+    make: Callable[[PieceTask], Found],
+    tasks: Iterable[PieceTask],
+    is_made: Callable[[PieceTask], bool],
     folder: JobFolder,
     options: EngineSettings,
     workers: tuple[int, int | None],
@@ -172,9 +172,9 @@ def make_pieces(
             make, tasks, options, processes, command=folder.job, most=most, needs=needs, begin=folder.begin_worker
         )
         return
-    passed: deque[tuple[Task, bool]] = deque()
+    passed: deque[tuple[PieceTask, bool]] = deque()
 
-    def lacking() -> Iterator[Task]:
+    def lacking() -> Iterator[PieceTask]:
         for task in tasks:
             passed.append((task, is_made(task)))
             if not passed[-1][1]:
@@ -193,7 +193,7 @@ def make_pieces(
     yield from found_before()
 
 
-def make_in_own_folder(make: Callable[[Task], Found], task: Task) -> tuple[Found, Mapping[str, bytes]]:
+def make_in_own_folder(make: Callable[[PieceTask], Found], task: PieceTask) -> tuple[Found, Mapping[str, bytes]]:
     """Make a piece of an output at a URL on any machine; what is small of it comes back, by name."""
     with tempfile.TemporaryDirectory() as own:
         folder = replace(task.folder, out=Path(own))

@@ -42,7 +42,8 @@ class TarElsewhere:
 
 @contextmanager
 def reads_of_tar(tar: Path, elsewhere: TarElsewhere | None = None) -> Iterator[tuple[ReadAt, int]]:
-    """Reads of a tar, and its bytes; one at a URL is read front to back in large ranges.
+    """Reads of a tar, and its bytes; one at a URL is read front to back in large ranges, which are asked for until
+    the same bytes come twice where the network would not notice a changed one.
 
     Raises:
         ShardError: it cannot be opened or read.
@@ -51,7 +52,9 @@ def reads_of_tar(tar: Path, elsewhere: TarElsewhere | None = None) -> Iterator[t
         storage = _storage_at(elsewhere.at)
         path = storage.local_path(elsewhere.name)
         if path is None:
-            with ReadAhead(storage.read, elsewhere.name, elsewhere.num_bytes) as ahead:
+            assert isinstance(storage, FsspecStorage)
+            size, is_in_clear = elsewhere.num_bytes, storage.is_in_clear
+            with ReadAhead(storage.read, elsewhere.name, size, is_in_clear=is_in_clear) as ahead:
                 yield ahead.read, elsewhere.num_bytes
             return
         tar = path
