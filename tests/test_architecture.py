@@ -140,6 +140,15 @@ def test_training_needs_no_processors() -> None:
     assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
+def test_a_start_imports_no_stores_and_no_tables() -> None:
+    """A job starts a process per core, and every command the command: what few of them need is imported by these."""
+    late = {"langcodes", "tenacity", "asyncio", "urllib.request", "http.client", "wdstream.raw.remote.store"}
+    for name in ("wdstream.make_shards.worker_main", "wdstream.commands.app"):
+        code = f"import sys, {name}; print(*sorted({late} & {{*sys.modules}}))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [], name
+
+
 def test_libraries_stay_at_home() -> None:
     offenders = [
         f"{module.path} imports {library}"

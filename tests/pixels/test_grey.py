@@ -23,6 +23,16 @@ def test_grey_is_stored_as_grey(channels: int) -> None:
     assert (height, width, space, subsampling) == (100, 80, "YCbCr", "420")
 
 
+def test_a_bit_of_one_channel_is_colour() -> None:
+    for value in range(256):
+        grey = np.uint32(value * 0x010101 | (255 - value) << 24)
+        for bit in range(24):
+            pixels = np.full((1, 2), grey, "<u4")
+            assert has_no_colour(pixels.view(np.uint8).reshape(1, 2, 4))
+            pixels[0, 1] ^= np.uint32(1 << bit)
+            assert not has_no_colour(pixels.view(np.uint8).reshape(1, 2, 4)), (value, bit)
+
+
 def test_colours_keep_their_channels() -> None:
     red = np.zeros((64, 64, 4), np.uint8)
     red[..., 0] = 255

@@ -52,6 +52,7 @@ class Structure:
 
     def __init__(self, content: bytes | Path) -> None:
         self._content = content
+        self._held: dict[bytes, bool] = {}
         self._document: Any = None
         self._is_open = False
 
@@ -78,6 +79,11 @@ class Structure:
         return True
 
     def _may_hold(self, name: bytes) -> bool:
+        if name not in self._held:  # every page asks
+            self._held[name] = self._is_found(name)
+        return self._held[name]
+
+    def _is_found(self, name: bytes) -> bool:
         content = self._content
         if isinstance(content, Path) or name in content:
             return True
