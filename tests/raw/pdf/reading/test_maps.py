@@ -9,7 +9,7 @@ from tests.helpers.pdf_files import write_pdf
 from wdstream.raw.pdf.document import open_pdf
 from wdstream.raw.pdf.logical import page_text
 from wdstream.raw.pdf.reading.fonts import read_fonts
-from wdstream.raw.pdf.reading.maps import mapped_share, mixed_words
+from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, mixed_words
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 
 PDF, CASES = DATA / "pages" / "pdf", DATA / "cases" / "pdf"
@@ -115,3 +115,18 @@ def test_words_by_their_pairs_of_letters(tmp_path: Path) -> None:
 )
 def test_words_that_mix_alphabets(text: str, wanted: list[str]) -> None:
     assert mixed_words(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        (
+            "Figure 7 \u2704\u2706\u260e\u271e\u271d \u2732\u272c\u2714\u2715 \u2715\u2714\u271b\u2734",
+            7 / 20,
+        ),  # letters under names of signs
+        ("Stars: \u2605\u2605\u2605\u2605\u2606 and \u2714 \u2718 in a table", 1.0),
+        ("All of them: \u2701\u2702\u2703\u2704 \u2705\u2706\u2707\u2708 \u2709\u270a", 1.0),
+    ],
+)
+def test_words_of_different_signs_mean_nothing(text: str, share: float) -> None:
+    assert mapped_share_of_text(text) == pytest.approx(share)

@@ -44,6 +44,8 @@ _PAIRS = frozenset(
 _RUN = regex.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LONG_WORD = regex.compile("[A-Z]?[a-z]{3,}")
 _LATIN_INSIDE = regex.compile(r"[\p{Arabic}\p{Hebrew}][A-Za-z]+[\p{Arabic}\p{Hebrew}]")
+_SIGNS = regex.compile("[\u2605-\u27be]{4,}")
+_MIN_SIGNS_OF_WORD, _MIN_SIGNS = 3, 8
 _WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
 _TOGETHER = (
     frozenset({"Latn", "Grek"}),
@@ -80,8 +82,8 @@ def mapped_share_of_text(text: str) -> float:
 def _share(num_printed: int, num_wrong: int, text: str) -> float:
     if not num_printed:
         return 1.0
-    mixed = 0 if not _has_mixture(text) else min(sum(map(len, mixed_words(text))), num_printed - num_wrong)
-    return 1 - (num_wrong + mixed) / num_printed
+    mixed = 0 if not _has_mixture(text) else sum(map(len, mixed_words(text)))
+    return 1 - min(num_wrong + mixed + _length_of_signs(text), num_printed) / num_printed
 
 
 def _believed_characters(
@@ -159,6 +161,18 @@ def _reads_as_words(characters: PageCharacters, which: NDArray[np.bool_]) -> boo
     words = _RUN.findall(codes.astype("<u4").tobytes().decode("utf-32-le", "replace"))
     pairs = [(word[at : at + 2]).lower() for word in words for at in range(len(word) - 1)]
     return len(set(pairs)) >= _MIN_PAIRS and sum(pair in _PAIRS for pair in pairs) >= _PAIRS_SHARE * len(pairs)
+
+
+def _length_of_signs(text: str) -> int:
+    """Characters of words that are made of different signs, `✄✆☎✞✝`: of Type 3 fonts whose letters have the names of
+    Zapf's signs. Signs in the order of their codes are a table of them, and few different ones an ornament.
+    """
+    if text.isascii():
+        return 0
+    words = [
+        word for word in _SIGNS.findall(text) if list(word) != sorted(word) and len(set(word)) >= _MIN_SIGNS_OF_WORD
+    ]
+    return sum(map(len, words)) if len(set("".join(words))) >= _MIN_SIGNS else 0
 
 
 def _has_mixture(text: str) -> bool:
