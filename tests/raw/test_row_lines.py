@@ -1,12 +1,13 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from wdstream.errors import SourceError
 from wdstream.raw.reading import reading
-from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, rows_from_mark
+from wdstream.raw.row_lines import FoundRow, ReachedRow, find_lines, mark_rows, reached_in, rows_from_mark
 from wdstream.raw.settings import RawSettings
 
 
@@ -42,3 +43,29 @@ def test_damage_at_the_end_is_a_row(num_rows: int) -> None:
 
     count, marks = mark_rows(damaged())
     assert (count, len(marks)) == (num_rows + 1, num_rows // 1000 + 1)
+
+
+def test_a_range_begins_at_the_row_that_was_reached() -> None:
+    data = b"".join(f"line {n}\n".encode() for n in range(1, 2501))
+    begun: list[int] = []
+
+    def find(file: BinaryIO, place: int) -> Iterator[FoundRow]:
+        begun.append(place)
+        return find_lines(file, place)
+
+    file, reached = io.BytesIO(data), ReachedRow()
+    _, marks = mark_rows(find_lines(file, 0))
+    read = [list(rows_from_mark(file, find, marks, first, 3, reached)) for first in (1400, 1403, 1100, 2400)]
+    assert [rows[0] for rows in read] == [(n, f"line {n}\n".encode()) for n in (1400, 1403, 1100, 2400)]
+    line_1402 = data.index(b"line 1402\n")
+    assert begun == [marks[1], line_1402, marks[1], marks[2]], "only what is after a mark, and not passed, is nearer"
+
+
+def test_a_row_that_was_reached_is_of_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"a\nb\n")
+    reached = reached_in(path)
+    reached.number, reached.place = 2, 2
+    assert (reached_in(path).number, reached_in(path).place) == (2, 2)
+    path.write_bytes(b"longer\nb\n")
+    assert (reached_in(path).number, reached_in(path).place) == (0, 0)

@@ -191,3 +191,19 @@ def test_kill_at_any_moment_leaves_a_shard_complete_or_absent(tmp_path: Path) ->
         write_shard(folder / "s.tar", pages("new", 8))
         assert files_of(folder) == files_of(clean)
     assert moments >= 7  # open, remove and rename of tar, idx and meta
+
+
+def test_samples_that_are_written_together_are_as_if_written_alone(tmp_path: Path) -> None:
+    samples = {f"s{number}": {"jpg": fake_image(30, 40), "txt": bytes([number]) * 300_001} for number in range(9)}
+    with ShardWriter(tmp_path / "s.tar") as writer:
+        for key, members in samples.items():
+            writer.add(key, members, entry(members))
+    data, meta = (tmp_path / "s.tar").read_bytes(), load_complete(tmp_path / "s.tar")
+    ends = meta.columns["offset"] + meta.columns["nbytes"]
+    assert [zlib.crc32(data[at:end]) for at, end in zip(meta.columns["offset"], ends, strict=True)] == [
+        *meta.columns["crc"]
+    ]
+    with tarfile.open(tmp_path / "s.tar") as tar:
+        assert [tar.extractfile(member).read() for member in tar] == [  # type: ignore[union-attr]
+            members[extension] for members in samples.values() for extension in ("jpg", "txt")
+        ]

@@ -114,9 +114,10 @@ class ShardBuilder:
         """What became of every page of a job that is not left to other jobs, in order."""
         skips = {(skip.item, skip.page or 0): skip.reason for skip in job.skips}
         kept, elsewhere = {*job.kept}, {*job.elsewhere}
+        is_plain = not (skips or kept or elsewhere)
         for number, item in enumerate(job.items):
-            if item.file.is_single_image and not skips and not kept and not elsewhere:  # as most are, of most jobs
-                yield from (((number, found), page) for found, page in self._read_range(number, item, [1]))
+            if is_plain and _is_single(item):  # as most are, of most jobs
+                yield (number, 1), self._read_single(number, item)
                 continue
             whole = kept_path(self._out, job.number, number, 0) if kept else None
             if (number, 0) in skips:
@@ -139,11 +140,11 @@ class ShardBuilder:
 
     def _read_range(self, number: int, item: PageRange, pages: Sequence[int]) -> Generator[tuple[int, BuiltPage]]:
         """Number and outcome of these pages of a range; of page 0 alone when the file cannot be opened."""
-        source = source_of_kind(item.file.kind)
-        if item.file.is_single_image and isinstance(source, ImageSource):  # which is opened with its page
+        if _is_single(item):
             for page in pages:
                 yield page, self._read_single(number, item)
             return
+        source = source_of_kind(item.file.kind)
         self._on_page(number, None)
         with ExitStack() as stack:
             try:
@@ -195,6 +196,11 @@ class ShardBuilder:
         if self._counter is None or any(count.tokens != count.supervised for count in counts):
             return []
         return [self._counter.fingerprint]
+
+
+def _is_single(item: PageRange) -> bool:
+    """Whether a file is an image of one page, which is opened with its page."""
+    return item.file.is_single_image and isinstance(source_of_kind(item.file.kind), ImageSource)
 
 
 class _Contents:

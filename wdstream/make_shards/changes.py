@@ -50,7 +50,7 @@ class StaleShards:
 
 def save_stamps(out: Path, stamps: Mapping[str, str]) -> None:
     """Keep size and times of change of the files of the input."""
-    quoted = json.JSONEncoder().encode
+    quoted = json.encoder.encode_basestring_ascii  # what an encoder does with a text, without the rest
     lines = (f'{{"path": {quoted(path)}, "stamp": {quoted(stamp)}}}\n' for path, stamp in _in_order(stamps))
     with atomic_write(out / STATE_FOLDER / _STAMPS) as file:
         file.writelines(map(str.encode, lines))

@@ -246,9 +246,7 @@ def finish(
     """
     out = output.path
     quarantined = [Quarantined(file=path or ".", page=0, reason=reason) for path, reason in listing.unreadable]
-    quarantined += [
-        Quarantined(file=file.path, page=0, reason=file.reason) for file in files if file.reason is not None
-    ]
+    quarantined += [Quarantined(file=file.path, page=0, reason=file.reason or "") for file in files.refused()]
     fingerprint = counter.fingerprint if counter is not None else None
     sums = RecordSums.of(records(), fingerprint, with_reads=bool(listing.left_to_rows))
     unnamed = _unnamed_images(raw, listing, sums, records)

@@ -278,8 +278,9 @@ class ShardsJob:
             if files != before:
                 save_survey(self.out, files)
                 self.output.push()
-            # Stamps of the first part stay until the merge: what moved since then, each part is to look at.
-            if self._part is None or before is None:
+            # Stamps of the first part stay until the merge: what moved since then, each part is to look at. Where a
+            # whole job surveys for the first time, its stamps are there already.
+            if (before is None) != (self._part is None):
                 save_stamps(self.out, self.listing.stamps)
             survey.journal.remove()
             self.output.push()

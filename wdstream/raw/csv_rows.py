@@ -19,7 +19,7 @@ from typing import BinaryIO
 from wdstream.errors import RowError, SourceError
 from wdstream.raw.reading import limits
 from wdstream.raw.remote.access import open_raw
-from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, rows_from_mark
+from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, reached_in, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
 from wdstream.text.characters import short_name
@@ -75,7 +75,8 @@ class CsvSource(RowFileSource):
         """The records of the range."""
         with open_raw(path) as file:
             header = read_header(file)
-            for number, row in rows_from_mark(file, find_records, pages.file.marks, pages.first, pages.count):
+            marks, reached = pages.file.marks, reached_in(path)
+            for number, row in rows_from_mark(file, find_records, marks, pages.first, pages.count, reached):
                 yield number, CsvRow(row, header)
 
 

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 Identity = tuple[int, int]
 LEADS_OUT = "is a link that leads out of the folder; allow it with --allow-outside-links, or copy what it leads to"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFile:
+class FoundFile(NamedTuple):
     """A file in a folder that is walked: its size, what changes with its content (times in nanoseconds, or
     a store's version), and whether it is a link."""
 
@@ -122,7 +122,7 @@ class FolderWalk:
                 passed_over += 1
             else:
                 version = f"{state.st_mtime_ns} {state.st_ctime_ns}"
-                files[entry.name] = FoundFile(num_bytes=state.st_size, version=version, is_link=is_link)
+                files[entry.name] = FoundFile(state.st_size, version, is_link)
         return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over)
 
     def _refusal(self, entry: "os.DirEntry[str]") -> str | None:

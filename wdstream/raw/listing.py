@@ -143,8 +143,7 @@ class _Census:
         self.tree.add(listed)
         others = [name for name in folder.files if name not in sources]
         self._texts.add(path, others)
-        bare = {without_suffix(name)[0] for name in sources}
-        self._mets_in |= dict.fromkeys(find_mets(path, others, bare, self._read_head), listed)
+        self._mets_in |= dict.fromkeys(find_mets(path, others, sources, self._read_head), listed)
 
     def _sources(self, folder: Folder, copies: Mapping[str, str], described: Collection[str]) -> dict[str, Source]:
         """The files of one folder that a source reads, without those that would give the samples of a tar again."""
@@ -211,7 +210,8 @@ class _Census:
             path = f"{listed.path}{name}"
             if path in self.mets.unused:
                 continue
-            file = self._raw_file(listed, path, source, found.num_bytes, sidecars.get(name, ()))
+            bare = bare_names.get(name) or without_suffix(name)[0]
+            file = self._raw_file(listed, (name, bare), source, found.num_bytes, sidecars.get(name, ()))
             if source.may_belong_to_rows and listed.has_rows and not sidecars[name] and not file.texts:
                 self.left_to_rows.append(path)
             else:
@@ -222,11 +222,11 @@ class _Census:
         listed.raw_files, listed.others = pack(rows), pack(others) if others else b""
 
     def _raw_file(
-        self, listed: ListedFolder, path: str, source: Source, num_bytes: int, sidecars: Collection[str]
+        self, listed: ListedFolder, names: tuple[str, str], source: Source, num_bytes: int, sidecars: Collection[str]
     ) -> RawFile:
-        """A raw file with the texts that are found for it."""
-        name = path[len(listed.path) :]
-        bare = without_suffix(name)[0]
+        """A raw file, of this name with its suffix and without, with the texts that are found for it."""
+        name, bare = names
+        path = f"{listed.path}{name}"
         stem = short_stem(f"{listed.path}{bare}")
         is_document = not source.may_belong_to_rows
         if not source.takes_sidecar or (is_document and self._keep_layers):
@@ -234,8 +234,9 @@ class _Census:
         stated = self.mets.images.get(path, _NO_METS)
         has_sidecar = bool(sidecars)
         found = self._texts.find(listed.path, name, bare, stated.texts, has_sidecar=has_sidecar, has_layer=is_document)
-        self.unused_texts.update(found.unused)
-        self.unknown_texts += found.unknown
+        if found.unused or found.unknown:
+            self.unused_texts.update(found.unused)
+            self.unknown_texts += found.unknown
         near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
         beside = (
             None if listed.has_trouble else (*sorted(sidecars),)
@@ -300,7 +301,8 @@ def _kinds(folder: OpenFolder) -> Iterator[tuple[str, str | None]]:
 
 def _owned_by_pages(folder: Folder) -> set[str]:
     """Files that may be rows by their names, but are called like an image or a PDF next to them: they belong to it."""
-    doubtful = {name: without_suffix(name)[0] for name in folder.files if name.lower().endswith(doubtful_suffixes())}
+    endings = doubtful_suffixes()
+    doubtful = {name: without_suffix(name)[0] for name in folder.files if name.lower().endswith(endings)}
     if not doubtful:
         return set()
     pages = {without_suffix(name)[0] for name in folder.files if name.lower().endswith(page_suffixes())}

@@ -95,7 +95,7 @@ class Reading:
             self._is_inside[folder] = self._leads_inside(folder)
         data = _read_whole(path, limit) if self._is_inside[folder] or self._allow_outside else None
         if data is not None:
-            self._note(path[len(self._prefix) :], _digest([data]))
+            self._note(path[len(self._prefix) :], _digest_of(data))
         return data
 
     def note(self, path: Path, digest: str) -> None:
@@ -182,7 +182,7 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
         data = read_raw(path)
     except OSError as error:
         raise SourceError(f"file cannot be read: {error.strerror}") from error
-    current.note(path, _digest([data]))
+    current.note(path, _digest_of(data))
     return data
 
 
@@ -229,7 +229,7 @@ def file_digest(path: Path) -> str:
 
 def lines_digest(lines: Iterable[tuple[int, bytes]]) -> str:
     """The digest of lines of a file, each with its number."""
-    total = sum(int(_digest([b"%d " % number, line]), 16) for number, line in lines)
+    total = sum(int(_digest_of(b"%d " % number + line), 16) for number, line in lines)
     return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
 
 
@@ -250,6 +250,10 @@ def merge_digests(into: dict[str, str], digests: Mapping[str, str]) -> None:
     """Add the digests of one page to those of a shard."""
     for name, digest in digests.items():
         into[name] = merged(into[name], digest) if name in into else digest
+
+
+def _digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[: 2 * _DIGEST_BYTES]
 
 
 def _digest(chunks: Iterable[bytes]) -> str:

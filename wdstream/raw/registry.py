@@ -49,7 +49,12 @@ def current_sources() -> tuple[Source, ...]:
 
 def source_of_kind(kind: str) -> Source:
     """The source of this name."""
-    return next(source for source in _current.get() if source.kind == kind)
+    return _by_kind(_current.get())[kind]
+
+
+@lru_cache
+def _by_kind(sources: tuple[Source, ...]) -> dict[str, Source]:
+    return {source.kind: source for source in reversed(sources)}
 
 
 def source_of_name(folder: Path, name: str) -> Source | None:

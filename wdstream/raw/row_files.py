@@ -19,7 +19,7 @@ from wdstream.raw.reading import is_below
 from wdstream.raw.remote.access import is_raw_file, is_raw_folder, open_raw, raw_names, store_of
 from wdstream.text.image_names import is_link, looks_like_image
 
-_MAX_NAME = 1024
+_MAX_NAME, _MAX_COMPONENT = 1024, 255
 _MOST_COMPARED = 10_000
 """Names of a folder, at most, among which a similar one is looked for."""
 _HEAD_BYTES = 64
@@ -104,6 +104,8 @@ def is_image_file(folder: Path, name: str) -> bool:
     if not 0 < len(name) <= _MAX_NAME or "\n" in name or "\0" in name:
         return False
     try:
+        if len(name) > _MAX_COMPONENT and "/" not in name and store_of(folder) is None:  # no file system has such names
+            return False
         if not is_raw_file(f"{folder}/{name}"):  # asked of every text; a Path takes five times as long
             return False
         with open_raw(_inside(folder, name, name, allow_outside=False)) as file:

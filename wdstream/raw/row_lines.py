@@ -5,11 +5,14 @@ form finds rows from a place on, and tells the place of each, and its bytes, or 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
 from wdstream.errors import SourceError
 from wdstream.raw.reading import limits
+from wdstream.raw.remote.access import raw_state, store_of
 
 FoundRow = tuple[int, bytes | None]
 RowFinder = Callable[[BinaryIO, int], Iterator[FoundRow]]
@@ -24,7 +27,7 @@ def find_lines(file: BinaryIO, place: int) -> Iterator[FoundRow]:
     """The lines of a file from a place on."""
     most = limits().max_line_bytes
     while line := file.readline(most):
-        rest = _skip_rest(file, line, most)
+        rest = _skip_rest(file, line, most) if len(line) == most else 0
         yield place, None if rest else line
         place += len(line) + rest
 
@@ -44,19 +47,63 @@ def mark_rows(rows: Iterator[FoundRow]) -> tuple[int, tuple[int, ...]]:
     return count, tuple(marks)
 
 
+@dataclass(slots=True)
+class ReachedRow:
+    """A row of a file that was read, and its place, from which those after it are found without passing others.
+
+    Attributes:
+        file: which file, and as of when.
+        number: of the row.
+        place: of the row.
+    """
+
+    file: tuple[object, ...] = ()
+    number: int = 0
+    place: int = 0
+
+
+_reached = ReachedRow()
+"""The row that this process read last: it mostly reads on where it stopped."""
+
+
+def reached_in(path: Path) -> ReachedRow:
+    """The row that this process read last of a file, if it is as it was then; no row of one in a store.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    if store_of(path) is not None:
+        return ReachedRow()
+    identity = raw_state(path).identity
+    if _reached.file != identity:
+        _reached.file, _reached.number, _reached.place = identity, 0, 0
+    return _reached
+
+
 def rows_from_mark(
-    file: BinaryIO, find: RowFinder, marks: Sequence[int], first: int, count: int
+    file: BinaryIO,
+    find: RowFinder,
+    marks: Sequence[int],
+    first: int,
+    count: int,
+    reached: ReachedRow | None = None,
 ) -> Iterator[tuple[int, bytes | None]]:
-    """Rows `first` to `first + count - 1` of a file with their numbers, found from the mark before.
+    """Rows `first` to `first + count - 1` of a file with their numbers, found from the mark before, or from the row
+    that was reached, which moves on with them.
 
     Raises:
         SourceError: the file is damaged at its end.
     """
+    reached = reached or ReachedRow()
     mark = (first - 1) // _ROWS_PER_MARK
-    file.seek(marks[mark])
-    passed = first - 1 - mark * _ROWS_PER_MARK
-    found = islice(find(file, marks[mark]), passed, passed + count)
-    yield from enumerate((row for _place, row in found), first)
+    start, place = mark * _ROWS_PER_MARK + 1, marks[mark]
+    if start < reached.number <= first:
+        start, place = reached.number, reached.place
+    file.seek(place)
+    found = islice(find(file, place), first - start, first - start + count)
+    for number, (place, row) in enumerate(found, first):
+        reached.number, reached.place = number, place
+        yield number, row
 
 
 def _skip_rest(file: BinaryIO, line: bytes, most: int) -> int:

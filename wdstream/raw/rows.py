@@ -26,7 +26,7 @@ from wdstream.raw.json_array import find_members, is_array_of_objects, start_of_
 from wdstream.raw.kept import kept_reader
 from wdstream.raw.reading import limits
 from wdstream.raw.remote.access import open_raw
-from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, rows_from_mark
+from wdstream.raw.row_lines import FoundRow, RowFinder, find_lines, mark_rows, reached_in, rows_from_mark
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange, split_suffix
 from wdstream.storage.compression import compression_of
@@ -71,7 +71,8 @@ class RowSource(RowFileSource):
             return
         with _opened(path) as file:
             find = _finder_of(file, path.name)
-            for number, line in rows_from_mark(file, find, pages.file.marks, pages.first, pages.count):
+            marks, reached = pages.file.marks, reached_in(path)
+            for number, line in rows_from_mark(file, find, marks, pages.first, pages.count, reached):
                 yield number, JsonRow(line)
 
 

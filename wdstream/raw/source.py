@@ -4,7 +4,7 @@ A new kind of file is one module here with a subclass of `Source`, and one line 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -76,6 +76,13 @@ class RawFile:
         return cls(**dict(zip(_FIELDS, row, strict=True)))
 
     @classmethod
+    def from_json_row(cls, row: Sequence[Any]) -> "RawFile":
+        """The inverse of `to_row` once it was JSON, which knows no tuples."""
+        values: Iterator[Any] = (tuple(value) if type(value) is list else value for value in row)
+        file = cls(**dict(zip(_FIELDS, values, strict=True)))
+        return file.changed(meta=tuple(map(tuple, file.meta))) if file.meta else file
+
+    @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RawFile":
         """The inverse of `to_json`."""
         lists = {name: tuple(found) for name in ("marks", "texts", "sidecars") if (found := tree.get(name)) is not None}
@@ -100,14 +107,15 @@ class PageRange:
         """The pages, by number."""
         return range(self.first, self.first + self.count)
 
-    def to_json(self) -> dict[str, Any]:
-        """The range with its file, for a job that is sent to a process."""
-        return {"file": self.file.to_json(), "first": self.first, "count": self.count}
+    def to_json(self) -> tuple[tuple[Any, ...], int, int]:
+        """The range with its file, for a job that is sent to a process; values alone, as a shard has many."""
+        return self.file.to_row(), self.first, self.count
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> "PageRange":
-        """The inverse of `to_json`."""
-        return cls(file=RawFile.from_json(tree["file"]), first=tree["first"], count=tree["count"])
+    def from_json(cls, row: tuple[Sequence[Any], int, int]) -> "PageRange":
+        """The inverse of `to_json`, also once that was JSON."""
+        file, first, count = row
+        return cls(file=RawFile.from_json_row(file), first=first, count=count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wdstream.errors import ShardError
 
 Scalar = bool | int | float | str
+_SCALARS = (bool, int, float, str)
 Kind = Literal["bool", "int", "float", "text"]
 
 MAX_NAMES = 64
@@ -63,7 +64,7 @@ class PageMetadata:
             trouble = _trouble(name, value)
             if trouble is not None:
                 left_out[name] = trouble
-            elif isinstance(value, bool | int | float | str):
+            elif isinstance(value, _SCALARS):
                 values[name] = value
         return cls(values=values, left_out=left_out)
 
@@ -72,7 +73,7 @@ def _trouble(name: str, value: object) -> str | None:
     """Why this value of this name cannot be in a column."""
     if not _is_a_word(name):
         return "its name is not a word of letters, digits and _ that an expression can hold"
-    if not isinstance(value, bool | int | float | str):
+    if not isinstance(value, _SCALARS):
         return "it holds lists or objects"
     if isinstance(value, str) and len(value) > MAX_CHARS:
         return f"it holds texts of more than {MAX_CHARS} characters"

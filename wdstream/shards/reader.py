@@ -201,7 +201,8 @@ class Shards(SampleColumns):
             ShardError: when the shard is missing, cut off, or not what the index says.
             DamagedSampleError: when the shard has its size, but this sample's checksum is another.
         """
-        return self._sample_or_again(row, self._fetched([self._range(row)])[0])
+        wanted = self._range(row)
+        return self._sample_or_again(row, wanted, self._fetched([wanted])[0])
 
     def read_page(self, row: int) -> Page:
         """One row as a page.
@@ -237,9 +238,10 @@ class Shards(SampleColumns):
     def read_many(self, rows: Sequence[int]) -> list[tuple[str, dict[str, bytes]] | PageError]:
         """Keys and members of several rows, as `read_pages` reads pages."""
         samples: list[tuple[str, dict[str, bytes]] | PageError] = []
-        for row, data in zip(rows, self._fetched([self._range(row) for row in rows]), strict=True):
+        ranges = [self._range(row) for row in rows]
+        for row, wanted, data in zip(rows, ranges, self._fetched(ranges), strict=True):
             try:
-                samples.append(self._sample_or_again(row, data))
+                samples.append(self._sample_or_again(row, wanted, data))
             except PageError as error:
                 samples.append(error)
         return samples
@@ -330,31 +332,29 @@ class Shards(SampleColumns):
         except AbsentFileError as error:
             raise absent_tar(error, self.catalog, self.path) from error
 
-    def _sample_or_again(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
+    def _sample_or_again(self, row: int, wanted: ByteRange, data: bytes) -> tuple[str, dict[str, bytes]]:
         """A sample, its bytes asked for again where they are short or damaged, which may be the answer's fault: until
         the same come twice."""
         for _ in range(_MOST_ASKED):
             try:
-                return self._sample(row, data)
+                return self._sample(row, wanted, data)
             except ShardError:
-                self._storage.forget(self._range(row))
-                again = self._storage.read(self._range(row))
+                self._storage.forget(wanted)
+                again = self._storage.read(wanted)
                 if again == data:
                     raise
                 data = again
-        return self._sample(row, data)
+        return self._sample(row, wanted, data)
 
-    def _sample(self, row: int, data: bytes) -> tuple[str, dict[str, bytes]]:
-        if len(data) != int(self.by_row.nbytes[row]):
-            raise self._changed(
-                row, f"{self.by_row.nbytes[row]} bytes at byte {self.by_row.offset[row]} expected, found {len(data)}"
-            )
-        crc = zlib.crc32(data)
-        if crc != int(self.by_row.crc[row]):
-            what = f"checksum {self.by_row.crc[row]:08x} expected, found {crc:08x}"
+    def _sample(self, row: int, wanted: ByteRange, data: bytes) -> tuple[str, dict[str, bytes]]:
+        if len(data) != wanted.length:
+            raise self._changed(row, f"{wanted.length} bytes at byte {wanted.offset} expected, found {len(data)}")
+        crc, expected = zlib.crc32(data), int(self.by_row.crc[row])
+        if crc != expected:
+            what = f"checksum {expected:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return split_checked(data, self.shard_name(row), int(self.by_row.key_hash[row]))
+            return split_checked(data, wanted.name, int(self.by_row.key_hash[row]))
         except ShardIndexError:
             raise  # the index is at fault, not the shard
         except ShardError as error:

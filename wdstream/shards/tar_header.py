@@ -92,10 +92,10 @@ def make_header(path: str, size: int) -> bytes:
     """
     if size > MAX_USTAR_BYTES:
         raise ShardError(f"{path!r} has {size} bytes; a member of a shard holds at most {MAX_USTAR_BYTES}")
-    folder, base = split_path(path)
+    folder, base = ("", path) if len(path) <= MAX_NAME and path.isascii() else split_path(path)
     prefix, name = folder.encode("ascii"), base.encode("ascii")
     digits = b"%011o" % size
-    checksum = _SUM_OF_REST + sum(prefix) + sum(name) + sum(digits)
+    checksum = _SUM_OF_REST + sum(prefix + name + digits)
     return _HEADER.pack(name, _OWNER, digits, _TIME, b"%06o\0 " % checksum, _MARK, prefix)
 
 

@@ -63,7 +63,10 @@ _PATH_START = re.compile(r"^(\./)+")
 
 def image_format(data: bytes) -> str | None:
     """The format of an image that can be read, as Pillow spells it, from its first bytes; None for anything else."""
-    return next((name for name, start, magics in IMAGE_MAGIC if data.startswith(magics, start)), None)
+    for name, start, magics in IMAGE_MAGIC:  # asked of every page: a generator takes twice as long
+        if data.startswith(magics, start):
+            return name
+    return None
 
 
 def unread_format(data: bytes) -> str | None:

@@ -29,16 +29,14 @@ from wdstream.text.maps.field_map import FieldMap, MapText, Taken
 from wdstream.text.maps.field_paths import opened
 from wdstream.text.maps.forms import (
     ALL_IMAGE_FIELDS,
-    CAPTION_FIELDS,
     CONTENT_FIELD,
     CONVERSATIONS,
     FILE_NAME_FIELDS,
     IMAGE_FIELDS,
     MESSAGES_FIELD,
-    QUESTION_FORMS,
-    TEXT_FIELDS,
     TEXTS,
     how_read,
+    named_forms,
 )
 from wdstream.text.maps.layouts import layout_of
 from wdstream.text.maps.no_form import no_form
@@ -266,7 +264,8 @@ def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str
     found = {field: images_of_value(fields[field], field) for field in named if not _is_blank(fields[field])}
     found = {field: images for field, images in found.items() if images}
     if not found:
-        file_names = [field for field in FILE_NAME_FIELDS if _is_file_name(fields.get(field), rules)]
+        may_be = () if fields.keys().isdisjoint(FILE_NAME_FIELDS) else FILE_NAME_FIELDS
+        file_names = [field for field in may_be if _is_file_name(fields.get(field), rules)]
         found = {field: images_of_value(fields[field], field) for field in file_names}
         named += file_names
     if not found:
@@ -313,13 +312,13 @@ def _chosen_form(fields: Mapping[str, object], *, has_images: bool) -> tuple[str
 
 def _forms(fields: Mapping[str, object], *, has_images: bool) -> tuple[list[str], list[tuple[str, ...]]]:
     """The fields of `TEXT_FIELDS` that a row has, and all other forms."""
-    own = [field for field in TEXT_FIELDS if field in fields]
-    others: list[tuple[str, ...]] = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
+    own, questions, captions = named_forms((*fields,))
+    others: list[tuple[str, ...]] = [*questions]
     if is_list_of_pairs(fields.get(TEXTS)):
         others.append((TEXTS,))
     if has_images:
-        others += [(field,) for field in CAPTION_FIELDS if field in fields]
-    return own, others
+        others += captions
+    return [*own], others
 
 
 def _read_text(row: _Parsed) -> _Found:

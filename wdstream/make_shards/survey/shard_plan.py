@@ -12,6 +12,7 @@ from typing import overload
 
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.source import PageRange, RawFile
 
 _WANTED_SHARDS = 64
@@ -75,7 +76,7 @@ class ShardPlan(Sequence[Job]):
     """
 
     def __init__(self, files: Sequence[RawFile], options: MakeShardsOptions) -> None:
-        num_pages = sum(file.num_pages for file in files)
+        num_pages = files.num_pages if isinstance(files, RawFiles) else sum(file.num_pages for file in files)
         cutter = ShardCutter(options.pages_per_shard or _pages_per_shard(num_pages), options.shard_bytes)
         jobs = (job for file in files for job in cutter.add(file))
         self._files = files

@@ -69,7 +69,7 @@ class Survey:
         found = FoundFiles()
         found.add(file for file in self.journal.known if not self._options.is_retried(file.reason))
         found.add(file for file in known_before or () if known_pages(file) is None)
-        unknown = RawFiles(file for file in self._files if known_pages(file) is None and found.get(file.path) is None)
+        unknown = RawFiles(file for file in self._files.where_unknown(_pages_by_name) if found.get(file.path) is None)
         if known_before is None and _takes_long(unknown) and self._may_begin():
             self._early = EarlyShards(self._files, self._options, partial(_surveyed, found))
             self._early.add(file for file in map(partial(_surveyed, found), self._files) if file is not None)
@@ -81,7 +81,7 @@ class Survey:
                     journal.add(event.files)
                     self._note(event)
                 progress.add(event)
-        return RawFiles(file for file in map(partial(_surveyed, found), self._files) if file is not None)
+        return self._files.surveyed(_pages_by_name, partial(_surveyed, found))
 
     def _may_begin(self) -> bool:
         """Whether shards may be made before all files are surveyed. A map is tried on their first rows before; parts
@@ -138,7 +138,11 @@ def _takes_long(files: RawFiles) -> bool:
 
 def known_pages(file: RawFile) -> int | None:
     """How many pages a file has by its name alone; None where it has to be opened."""
-    return source_of_kind(file.kind).known_pages(file.path)
+    return _pages_by_name(file.kind, file.path)
+
+
+def _pages_by_name(kind: str, path: str) -> int | None:
+    return source_of_kind(kind).known_pages(path)
 
 
 def survey_jobs(files: Iterable[RawFile]) -> Iterator[Job]:

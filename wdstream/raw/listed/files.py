@@ -1,7 +1,7 @@
 """Raw files, packed, with what is often asked of all of them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -9,7 +9,7 @@ from wdstream.raw.listed.packed import PackedList
 from wdstream.raw.source import RawFile
 
 _NAMES = [entry.name for entry in fields(RawFile)]
-_KIND, _NUM_BYTES, _NUM_PAGES = map(_NAMES.index, ("kind", "num_bytes", "num_pages"))
+_PATH, _KIND, _NUM_BYTES, _NUM_PAGES, _REASON = map(_NAMES.index, ("path", "kind", "num_bytes", "num_pages", "reason"))
 
 
 class RawFiles(PackedList[RawFile]):
@@ -26,6 +26,32 @@ class RawFiles(PackedList[RawFile]):
         self.kinds: Counter[str] = Counter()
         self.num_bytes = self.num_pages = 0
         self.extend(files)
+
+    def surveyed(
+        self, pages_by_name: Callable[[str, str], int | None], survey: Callable[[RawFile], RawFile | None]
+    ) -> "RawFiles":
+        """The same with their pages, without those that are not surveyed.
+
+        Args:
+            pages_by_name: of a kind and a path; None where they do not say it.
+            survey: what a file becomes of which they do not; None where it is not surveyed.
+        """
+        found = RawFiles()
+        for plain in self.plain():
+            count = pages_by_name(plain[_KIND], plain[_PATH])
+            if count is not None:
+                found.append_plain((*plain[:_NUM_PAGES], count, *plain[_NUM_PAGES + 1 :]))
+            elif (file := survey(self._load(plain))) is not None:
+                found.append(file)
+        return found
+
+    def where_unknown(self, pages_by_name: Callable[[str, str], int | None]) -> Iterator[RawFile]:
+        """Files whose kind and path do not say how many pages they have."""
+        return (self._load(row) for row in self.plain() if pages_by_name(row[_KIND], row[_PATH]) is None)
+
+    def refused(self) -> Iterator[RawFile]:
+        """Files that cannot be read."""
+        return (self._load(row) for row in self.plain() if row[_REASON] is not None)
 
     def append_plain(self, plain: Any) -> None:
         """Take in what `RawFile.to_row` gives."""

@@ -82,7 +82,7 @@ class ListedFolder:
         files: dict[str, FoundFile] = {}
         sources: dict[str, Source] = {}
         for name, kind, num_bytes, version, is_link in unpack(self._files):
-            files[name] = FoundFile(num_bytes=num_bytes, version=version, is_link=is_link)
+            files[name] = FoundFile(num_bytes, version, is_link)
             if kind is not None:
                 sources[name] = source_of_kind(kind)
         return OpenFolder(files=files, sources=sources)

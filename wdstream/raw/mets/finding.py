@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from wdstream.errors import SourceError
 from wdstream.raw.mets.document import read_mets
 from wdstream.raw.mets.workspace import MetsWorkspace
 from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.registry import without_suffix
 from wdstream.raw.texts.finder import ReadHead
 from wdstream.raw.texts.formats import SNIFFED_BYTES, format_of
 from wdstream.raw.texts.tree import check_lxml
@@ -20,19 +21,20 @@ _MOST_LOOKED_AT = 4
 """XML files of a folder of which each is looked at, whatever it is called, as long as it is not called like a page."""
 
 
-def find_mets(folder: str, names: Iterable[str], pages: Container[str], read_head: ReadHead) -> Iterator[str]:
+def find_mets(folder: str, names: Iterable[str], pages: Iterable[str], read_head: ReadHead) -> Iterator[str]:
     """The METS files among the files of a folder.
 
     Args:
         folder: its path with a slash at its end, or empty.
         names: of its files that no source reads.
-        pages: names of its pages, without suffixes.
+        pages: names of its pages.
         read_head: reads the beginning of a file.
     """
     found = [name for name in names if name.lower().endswith(".xml")]
     few = len(found) <= _MOST_LOOKED_AT
+    known = {without_suffix(name)[0] for name in pages} if few and found else ()
     for name in found:
-        may_be = _LIKELY.search(name) or (few and PurePosixPath(name).stem not in pages)
+        may_be = _LIKELY.search(name) or (few and PurePosixPath(name).stem not in known)
         if may_be and format_of(read_head(folder + name, SNIFFED_BYTES))[0] == "mets":
             yield folder + name
 

@@ -12,14 +12,18 @@ _DESCRIPTIONS = (".parquet", "_stats.json", "_incomplete.parquet")
 
 def descriptions(names: Collection[str]) -> set[str]:
     """Names in a folder of files that describe a tar next to them, whose samples they would repeat."""
-    tars = {stem for stem, _suffix in _tars(names)}
-    return {name for name in names for end in _DESCRIPTIONS if name.endswith(end) and name.removesuffix(end) in tars}
+    found = [
+        (name, end) for name in names if name.endswith(_DESCRIPTIONS) for end in _DESCRIPTIONS if name.endswith(end)
+    ]
+    tars = {stem for stem, _suffix in _tars(names)} if found else ()
+    return {name for name, end in found if name.removesuffix(end) in tars}
 
 
 def packed_copies(names: Collection[str]) -> dict[str, str]:
     """Compressed tars in a folder next to a plain one of the same name, and that one: the same samples, as it seems."""
-    plain = {stem: stem + suffix for stem, suffix in _tars(names) if suffix.lower() == TAR_SUFFIX}
-    return {stem + end: plain[stem] for stem, end in _tars(names) if end.lower() != TAR_SUFFIX and stem in plain}
+    tars = [*_tars(names)]
+    plain = {stem: stem + suffix for stem, suffix in tars if suffix.lower() == TAR_SUFFIX}
+    return {stem + end: plain[stem] for stem, end in tars if end.lower() != TAR_SUFFIX and stem in plain}
 
 
 def _tars(names: Collection[str]) -> Iterator[tuple[str, str]]:

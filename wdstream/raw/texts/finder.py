@@ -188,7 +188,7 @@ class TextFinder:
             if place not in self._names:
                 continue
             by_owner = self._by_owner(place, is_own=place == folder)
-            for owner in owners(name, bare):
+            for owner in owners(name, bare) if by_owner else ():
                 for text, reading in by_owner.get(owner, ()):
                     is_sidecar = place == folder and reading.form == "txt"
                     if place + text not in seen and not is_sidecar:

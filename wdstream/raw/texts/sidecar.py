@@ -56,6 +56,7 @@ class Sidecars:
         self._listed = listed
         self._num_pages = num_pages
         name = path.name
+        self._folder = str(path).removesuffix(name)
         bare, _suffix = split_suffix(name, suffixes) or (name, "")
         self._names = (name,) if name == bare else (name, bare)
         self._texts: list[str] | None = None
@@ -66,8 +67,8 @@ class Sidecars:
         Raises:
             SourceError: the file is not UTF-8, too large, or has not one text for each page.
         """
-        for name in self._names:
-            text = self._text(f"{name}.{page}.txt")
+        for file in self._files(f".{page}.txt"):
+            text = self._text(file)
             if text is not None:
                 return _page_text(text)
         if self._texts is None:
@@ -76,7 +77,7 @@ class Sidecars:
 
     def _split(self) -> list[str]:
         """The texts of all pages, from the file for all of them; none without such a file."""
-        found = ((f"{name}.txt", text) for name in self._names if (text := self._text(f"{name}.txt")) is not None)
+        found = ((file, text) for file in self._files(".txt") if (text := self._text(file)) is not None)
         file, whole = next(found, ("", None))
         if whole is None:
             return []
@@ -89,16 +90,19 @@ class Sidecars:
             )
         return texts
 
+    def _files(self, ending: str) -> list[str]:
+        """Names of text files that end so, of which a listing says which are there without a look."""
+        files, listed = [name + ending for name in self._names], self._listed
+        return files if listed is None else [file for file in files if file in listed]
+
     def _text(self, name: str) -> str | None:
-        """The text in the file of this name next to it; None where there is none, which a listing says without a look.
+        """The text in the file of this name next to it; None where there is none.
 
         Raises:
             SourceError: it cannot be read, is too large, or not UTF-8.
         """
-        if self._listed is not None and name not in self._listed:
-            return None
         limit = limits().max_text_bytes
-        data = read_plain(f"{self._path.parent}/{name}", limit=limit) if self._listed is not None else None
+        data = read_plain(self._folder + name, limit=limit) if self._listed is not None else None
         if data is None:
             file = self._path.with_name(name)
             if not _is_file(file):

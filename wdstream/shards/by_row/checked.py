@@ -18,6 +18,7 @@ from wdstream.shards.column_files import BLOCK, give_back
 from wdstream.shards.meta import Column
 
 _SHIFT = BLOCK.bit_length() - 1
+_NUMBERS = (int, np.integer)
 _ROWS_KEPT = 1 << 20
 """Rows read until the memory of the mapped file is given back: what a process keeps resident does not grow."""
 
@@ -56,7 +57,7 @@ class CheckedColumn:
         Raises:
             ShardIndexError: they are not what was written.
         """
-        if isinstance(rows, int | np.integer):
+        if isinstance(rows, _NUMBERS):
             number = range(len(self._array))[int(rows)] >> _SHIFT
             if not self._is_checked[number]:
                 self._check(number)

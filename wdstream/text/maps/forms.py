@@ -1,6 +1,7 @@
 """The names by which rows of many collections are read where nobody says which field is what (row_forms.py)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 TEXT, CONTENT_FIELD, MESSAGES_FIELD, CONVERSATIONS = "text", "content", "messages", "conversations"
 TEXTS = "texts"
@@ -35,6 +36,11 @@ _LAYOUTS |= {"question": "docvqa", "questions": "docvqa"} | dict.fromkeys(CAPTIO
 
 def how_read(form: Sequence[str], image_fields: Sequence[str]) -> str:
     """Which fields of a row without a map were read as what, after the name of the layout where it has one."""
+    return _how_read((*form,), (*image_fields,))
+
+
+@lru_cache
+def _how_read(form: tuple[str, ...], image_fields: tuple[str, ...]) -> str:
     roles = dict(zip(("question", "answer"), form, strict=True)) if len(form) > 1 else {_ROLE_OF[form[0]]: form[0]}
     shown = [f"image={'+'.join(image_fields)}"] if image_fields else []
     shown += [f"{role}={name}" for role, name in roles.items()]
@@ -47,3 +53,11 @@ def _layout(form: Sequence[str], image_fields: Sequence[str]) -> str:
     if form[0] == TEXT and set(image_fields) & set(FILE_NAME_FIELDS):
         return "imagefolder"
     return _LAYOUTS.get(form[0], "") if form[0] != "query" or form[1] == "response" else ""
+
+
+@lru_cache  # the rows of a file have few sets of fields
+def named_forms(fields: tuple[str, ...]) -> tuple[Sequence[str], Sequence[tuple[str, ...]], Sequence[tuple[str, ...]]]:
+    """Of the names of a row's fields: those of `TEXT_FIELDS`, the forms of questions, and captions."""
+    own = [field for field in TEXT_FIELDS if field in fields]
+    questions = [form for form in QUESTION_FORMS if all(field in fields for field in form)]
+    return own, questions, [(field,) for field in CAPTION_FIELDS if field in fields]

@@ -42,10 +42,10 @@ _INDEX = "matched_text_index"
 
 def layout_of(row: Mapping[str, object]) -> str | None:
     """The name of the layout that only lists, or what is in a text, can show, if a row has one."""
-    if _PARSED in str(row.get("ground_truth", ""))[:_HEAD]:
+    if "ground_truth" in row and _PARSED in str(row["ground_truth"])[:_HEAD]:
         return "donut"
     for name, fields in _FOUND_BY.items():
-        if all(isinstance(row.get(field), list | tuple) for field in fields):
+        if fields[0] in row and all(isinstance(row.get(field), list | tuple) for field in fields):
             return name
     return None
 
