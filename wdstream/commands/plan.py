@@ -13,6 +13,7 @@ from wdstream.text.characters import printable
 if TYPE_CHECKING:
     from wdstream.config.schema import Config
     from wdstream.pipeline.planned import Plan
+    from wdstream.plan.summary import PlanSummary
     from wdstream.records import Failure
 
 
@@ -83,6 +84,7 @@ def plan_command(
         summary.print(console)
         if length is not None:
             console.print(f"data.pad_to: full: rows of {length:,} tokens, {summary.padding(length):.2%} are padding")
+            console.print(padded_images(config, plan, summary))
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
     summary.require_steps(config.data.global_batch_size)
@@ -99,6 +101,17 @@ def print_estimate(config: "Config", *, world: int, gpu_gib: float, as_json: boo
         typer.echo(json.dumps(estimate.as_dict(), indent=2))
     else:
         print_memory(estimate, console)
+
+
+def padded_images(config: "Config", plan: "Plan", summary: "PlanSummary") -> str:
+    """How many patches of rows of one length are padding."""
+    from wdstream.train.step.blank import row_patches
+
+    patches = row_patches(plan.family, config.data.max_patches)
+    if patches is None:
+        return f"data.pad_to: full: images as many as there are: family {plan.family.name} takes none of padding"
+    share = 1 - summary.patches / (max(summary.packs, 1) * patches)
+    return f"data.pad_to: full: {patches:,} patches for each row, {share:.2%} are padding"
 
 
 def full_length(config: "Config", plan: "Plan") -> int | None:

@@ -131,7 +131,8 @@ class DataConfig(PlanSettings, PixelSettings):
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     pad_to: Literal["longest", "full"] = "longest"
     """Tokens of the rows of a batch: those of the longest pack in it; or, full, always the same number, a little over
-    `sequence_length`, as train.compile needs it. `wdstream plan` says how much of the rows is then padding."""
+    `sequence_length`, as train.compile needs it, and in the Qwen-VL families one number of patches in all batches.
+    `wdstream plan` says how much is then padding."""
     prefetch: int = Field(default=2, gt=0)
     """Batches ready ahead of training."""
     planning: Planning = "auto"

@@ -63,6 +63,8 @@ class Family:
         images: what an image is made into.
         position_rule: how the tokens of a document are numbered.
         masks: what the model gets besides positions; None: nothing, for causal families.
+        padding_side: patches along a block of an image of padding, whose features no token reads (batches/form.py).
+            None: batches of this family have no such images.
         max_document_tokens: a longer document is refused, for a reason of the model's attention. None: no such limit.
         cost: what a token and a patch cost to train on.
         has_own_labels: whether the family has tokens that say which tile of a page an image is; see `labelled_ids`.
@@ -87,6 +89,7 @@ class Family:
     max_document_tokens: int | None = None
     position_rule: PositionRule = PlainPositions()
     masks: Masks | None = None
+    padding_side: int | None = None
     image_id: int
     images: ImageRules
     cost: CostModel

@@ -120,12 +120,13 @@ class QwenVL(Family):
         self.image_id = self.require_token("<|image_pad|>", config.get("image_token_id"))
         start = self.require_token("<|vision_start|>", config.get("vision_start_token_id"))
         end = self.require_token("<|vision_end|>", config.get("vision_end_token_id"))
-        self.images = read_merged_patches(
+        images = read_merged_patches(
             folder,
             family=name,
             block=MarkedBlock(before=(start,), image_id=self.image_id, after=(end,)),
             bounds=area_bounds(folder.image_settings, _BOUNDS),
         )
+        self.images, self.padding_side = images, images.size_multiple // images.patch_size
         self.position_rule = MropePositions(self.image_id, self.images.grid)
         self.cost = training_flops(**language_shape(folder), **self.tower.shape(folder.vision_config))
 

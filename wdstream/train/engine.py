@@ -16,6 +16,7 @@ from wdstream.train.launch.accelerator import is_sharded
 from wdstream.train.launch.zero import zero_stage
 from wdstream.train.model.adapter import describe_trained
 from wdstream.train.model.compiling import compile_layers
+from wdstream.train.model.image_padding import drop_image_padding
 from wdstream.train.model.init import WarmStart, require_kept
 from wdstream.train.model.kernels import describe_kernels
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
@@ -59,10 +60,12 @@ def open_engine(
     family = family.for_attention(config.model.attn)
     require_trainable_weights(config)
     attention = family.attention_setting(config.model.attn)
-    is_main = accelerator.is_main_process
+    is_main, takes_padding = accelerator.is_main_process, family.padding_side is not None
 
     def load(has_numbers: bool) -> "PreTrainedModel | PeftModel":
         model = load_model(config, accelerator.device, attention=attention, init=init, has_numbers=has_numbers)
+        if takes_padding and config.data.pad_to == "full":
+            drop_image_padding(model)
         require_kept(model, init, zero_stage(accelerator))
         if is_main:  # what one process finds of a model folder holds for all
             require_token_rows(model, family)
@@ -75,7 +78,7 @@ def open_engine(
     unreached = found_by_main(accelerator, partial(find_unreached, bare, head, family)) if has_vision else ()
     freeze_named(bare, unreached)
     groups = learning_groups(bare, config.train, decays_tables=decays_tables)
-    compile_layers(bare, config)
+    compile_layers(bare, config, has_fixed_images=takes_padding)
     optimizer = make_optimizer(bare, config.train, groups)
     # Without their parameters, which are whole, and would be kept by them under FSDP.
     groups = tuple(replace(group, parameters=()) for group in groups)

@@ -30,6 +30,7 @@ from wdstream.train.evaluate.held_out_since import warn_of_other_split
 from wdstream.train.evaluate.sets import SetReport, measure_set, plan_sets
 from wdstream.train.launch.accelerator import start_accelerator, world_of
 from wdstream.train.model.ema import EMA_FILE
+from wdstream.train.model.image_padding import drop_image_padding
 from wdstream.train.model.load import compute_dtype, load_model
 from wdstream.train.saving.averaged import averaged, require_model_weights
 from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, put_state, read_adapter, read_state
@@ -255,6 +256,8 @@ def load_engine(config: Config, accelerator: Accelerator, family: Family, final:
     if accelerator.device.type == "cpu":  # the model's own layers compute the same up to rounding
         config = config.replace(model=config.model.replace(kernels="none"))
     bare = load_model(config, accelerator.device, attention=family.attention_setting(config.model.attn))
+    if family.padding_side is not None and config.data.pad_to == "full":
+        drop_image_padding(bare)
     if final is not None and config.train.adapter is not None:
         load_adapter(cast("PeftModel", bare), read_adapter(final), final / ADAPTER_FILE)
     return Engine(

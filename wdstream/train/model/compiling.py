@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -65,11 +65,22 @@ def require_compiler(device: torch.device) -> None:
         )
 
 
-def compile_layers(model: "PreTrainedModel | PeftModel", config: Config) -> None:
-    """Compile the layers of the language model as `train.compile` says; in place, names of weights stay."""
+def compile_layers(model: "PreTrainedModel | PeftModel", config: Config, *, has_fixed_images: bool = False) -> None:
+    """Compile layers as `train.compile` says; in place, names of weights stay.
+
+    Args:
+        model: with its adapter, not yet wrapped by Accelerate.
+        config: of the run.
+        has_fixed_images: batches have one number of patches, so that layers of the vision tower are compiled, too: but
+            for their attention, which is computed image by image.
+    """
     if not config.train.compile:
         return
     # Dynamo itself looks at the gradient of a layer's input; nothing a user could do about it.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
-    for layer in layers_of(model)[0]:
+    language, vision = layers_of(model)
+    for layer in vision if has_fixed_images else []:
+        attention: Any = layer.attn
+        attention.forward = torch.compiler.disable(attention.forward)
+    for layer in [*language, *(vision if has_fixed_images else [])]:
         layer.compile(backend=config.train.compile_backend, dynamic=False)

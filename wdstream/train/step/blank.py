@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wdstream.batches.batch import Batch
 from wdstream.batches.collate import collate, encode_pack
-from wdstream.batches.form import BatchForm, with_fixed_limits
+from wdstream.batches.form import BatchForm, padded_patches, with_fixed_limits, with_fixed_patches
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
 from wdstream.records import IGNORED, NO_PACK, EncodedPack, Sample
@@ -25,7 +25,10 @@ LENGTH_MULTIPLE = 64
 def needs_dummy(batch: Batch, family: Family, *, needs_images: bool) -> bool:
     """Whether `batch` has no tokens, or no images where images are needed."""
     is_empty = batch.input_ids.shape[1] == 0
-    return is_empty or (needs_images and all(len(batch.arrays[key]) == 0 for key in family.layout([])))
+    has_none = all(
+        shape[0] == 0 for shapes in batch.pixel_shapes for shape in shapes.values()
+    )  # padding does not count
+    return is_empty or (needs_images and has_none)
 
 
 def dummy_pack(family: Family) -> EncodedPack:
@@ -67,7 +70,9 @@ def with_dummy_inside(batch: Batch, family: Family) -> Batch:
         positions[..., row, end:] = torch.arange(length - end)
         lengths.append([*documents, added, *([length - end] if end < length else [])])
     joined = _with_documents(Batch(batch, input_ids=input_ids, position_ids=positions), extra, family, lengths)
-    return with_fixed_limits(joined, length)
+    joined = with_fixed_limits(joined, length)
+    has_padding = family.padding_side is not None and len(batch["pixel_values"]) > 0
+    return with_fixed_patches(joined, family, len(batch["pixel_values"])) if has_padding else joined
 
 
 def row_length(family: Family, sequence_length: int) -> int:
@@ -76,10 +81,17 @@ def row_length(family: Family, sequence_length: int) -> int:
     return -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
 
+def row_patches(family: Family, max_patches: int) -> int | None:
+    """Patches for each row of one length; None where the family takes no images of padding."""
+    return None if family.padding_side is None else padded_patches(max_patches, family.padding_side)
+
+
 def batch_form(config: Config, family: Family) -> BatchForm:
     """What the batches of a run are like: by `data.pad_to`, and pinned where there is a GPU."""
-    length = row_length(family, config.data.sequence_length) if config.data.pad_to == "full" else None
-    return BatchForm(row_length=length, is_pinned=torch.cuda.is_available())
+    is_full = config.data.pad_to == "full"
+    length = row_length(family, config.data.sequence_length) if is_full else None
+    patches = row_patches(family, config.data.max_patches) if is_full else None
+    return BatchForm(row_length=length, row_patches=patches, is_pinned=torch.cuda.is_available())
 
 
 def _with_documents(batch: Batch, extra: Batch, family: Family, lengths: Sequence[Sequence[int]]) -> Batch:
