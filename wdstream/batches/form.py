@@ -96,7 +96,7 @@ def padding_grids(missing: int, num_images: int, side: int) -> list[tuple[int, i
 
 
 def padded_patches(max_patches: int, side: int) -> int:
-    """`row_patches` of packs of so many patches: with room for the images of padding."""
+    """`row_patches` of packs of this many patches: with room for the images of padding."""
     block = side**2
     return (-(-max_patches // block) + 2 * IMAGES_TOGETHER + 2) * block
 
