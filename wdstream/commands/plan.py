@@ -84,7 +84,7 @@ def plan_command(
         summary.print(console)
         if length is not None:
             console.print(f"data.pad_to: full: rows of {length:,} tokens, {summary.padding(length):.2%} are padding")
-            console.print(padded_images(config, plan, summary))
+            console.print(padded_share(config, plan, summary))
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
     summary.require_steps(config.data.global_batch_size)
@@ -103,7 +103,7 @@ def print_estimate(config: "Config", *, world: int, gpu_gib: float, as_json: boo
         print_memory(estimate, console)
 
 
-def padded_images(config: "Config", plan: "Plan", summary: "PlanSummary") -> str:
+def padded_share(config: "Config", plan: "Plan", summary: "PlanSummary") -> str:
     """How many patches of rows of one length are padding."""
     from wdstream.train.step.blank import row_patches
 
