@@ -50,10 +50,11 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     compile_backend: CompileBackend = "inductor"
     """inductor makes kernels, on a GPU by Triton, on a CPU by its C++ compiler; aot_eager runs what was traced without
     making it faster, to find out where a fault comes from."""
-    sync_each_micro_batch: bool = False
+    sync_each_micro_batch: bool | Literal["auto"] = False
     """Under FSDP2: sum gradients over the processes after each micro-batch of a step, and keep this process's part
     alone. false does so once per step, and keeps whole gradients in float32 until then: 4 bytes per trained weight on
-    every GPU. The sums are the same, up to rounding."""
+    every GPU. auto: true where an estimate says that these do not fit into the GPU. The sums are the same, up to
+    rounding."""
     ema: EmaConfig | None = None
     """None keeps no average of the weights."""
     eval_every: int | None = Field(default=None, gt=0)

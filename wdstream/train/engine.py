@@ -92,7 +92,7 @@ def open_engine(
         dtype=compute_dtype(config.model),
         max_grad_norm=config.train.max_grad_norm,
         row_length=batch_form(config, family).row_length,
-        syncs_each=config.train.sync_each_micro_batch,
+        syncs_each=config.train.sync_each_micro_batch is True,  # a run has settled `auto` by now
         seed=config.train.seed,
         needs_images=has_vision or is_sharded(accelerator),
         unreached=unreached,

@@ -57,7 +57,7 @@ def start_accelerator(config: Config) -> Accelerator:
     settle_fsdp(accelerator)
     check_compile(config, accelerator)
     check_optimizer(accelerator, config.train.optimizer)
-    check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch)
+    check_sync(accelerator, is_wanted=config.train.sync_each_micro_batch is True)
     check_average(accelerator, is_wanted=config.train.ema is not None)
     if wants_zero:
         settle_zero(accelerator, config)

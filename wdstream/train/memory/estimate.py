@@ -204,7 +204,7 @@ def divided(way: str, sizes: ModelBytes, config: Config, *, world: int, casts: i
         # They are in DDP's buckets; what is summed before the last micro-batch is next to them.
         yield "gradients", trained * (2 if world > 1 and accumulates else 1)
     elif way == "fsdp2":
-        whole = accumulates and not config.train.sync_each_micro_batch
+        whole = accumulates and config.train.sync_each_micro_batch is not True
         yield "weights", sizes.weights // world
         yield "gradients", trained if whole else trained // world
     else:

@@ -1,0 +1,35 @@
+"""Whether gradients are kept whole follows from the estimate of memory."""
+
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from tests.helpers.training import make_config
+from wdstream.families.registry import load_family
+from wdstream.train.memory import sync
+from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
+from wdstream.train.memory.sync import FREE, choose_sync, settle_sync
+
+
+def test_it_is_chosen_where_whole_gradients_do_not_fit(tiny_model: Path) -> None:
+    config, family = make_config(tiny_model, sync_each_micro_batch="auto"), load_family(tiny_model)
+    data = config.data.replace(global_batch_size=4, sequence_length=1024, max_patches=1024)
+    config = config.replace(data=data)
+    way = estimate_memory(config, family, world=2, gpu_gib=80).ways["fsdp2"]["false"]
+    fixed = way.weights + way.gradients + way.optimizer + way.average + way.gathered + way.casts + way.logits
+    needed = (fixed + way.per_pack + SET_ASIDE) / GIB / (1 - FREE)
+    chosen, note = choose_sync(config, family, world=2, gib=needed * 1.001)
+    assert not chosen and note is not None and "auto: false, as 0.0 GiB of whole gradients fit into" in note
+    chosen, note = choose_sync(config, family, world=2, gib=needed * 0.999)
+    assert chosen and note is not None and "auto: true, as 0.0 GiB of whole gradients do not fit into" in note
+    assert choose_sync(config, family, world=4, gib=0.1) == (False, None)  # one micro-batch on each process
+    assert choose_sync(config, family, world=2, gib=0.1)[0]  # no GPU is that small
+
+
+def test_without_fsdp2_it_is_false(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sync, "estimate_memory")  # nothing is estimated
+    config, messages = make_config(tiny_model, sync_each_micro_batch="auto"), list[str]()
+    settled = settle_sync(config, load_family(tiny_model), Accelerator(cpu=True), messages)
+    assert settled.train.sync_each_micro_batch is False and messages == []
+    assert settled.replace(train=config.train) == config
