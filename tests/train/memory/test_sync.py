@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from tests.helpers.training import make_config
 from wdstream.families.registry import load_family
 from wdstream.train.memory import sync
+from wdstream.train.memory.automatic import MARGIN
 from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
-from wdstream.train.memory.sync import FREE, choose_sync, settle_sync
+from wdstream.train.memory.sync import choose_sync, settle_sync
 
 
 def test_it_is_chosen_where_whole_gradients_do_not_fit(tiny_model: Path) -> None:
@@ -18,7 +19,7 @@ def test_it_is_chosen_where_whole_gradients_do_not_fit(tiny_model: Path) -> None
     config = config.replace(data=data)
     way = estimate_memory(config, family, world=2, gpu_gib=80).ways["fsdp2"]["false"]
     fixed = way.weights + way.gradients + way.optimizer + way.average + way.gathered + way.casts + way.logits
-    needed = (fixed + way.per_pack + SET_ASIDE) / GIB / (1 - FREE)
+    needed = (fixed + way.per_pack + SET_ASIDE) / GIB / (1 - MARGIN)
     chosen, note = choose_sync(config, family, world=2, gib=needed * 1.001)
     assert not chosen and note is not None and "auto: false, as 0.0 GiB of whole gradients fit into" in note
     chosen, note = choose_sync(config, family, world=2, gib=needed * 0.999)

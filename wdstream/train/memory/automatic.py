@@ -42,17 +42,23 @@ def settle_memory(config: Config, family: Family, accelerator: Accelerator, mess
     train = config.train
     if train.gradient_checkpointing != "auto":
         return config
-    device = accelerator.device
-    own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
-    sizes: list[float | None] = gather_object([own if train.gpu_gib is None else train.gpu_gib])
+    gib = smallest_gib(config, accelerator)
     found: list[tuple[bool | str, str | None]] = [(False, None)]
-    known = [size for size in sizes if size is not None]
-    if accelerator.is_main_process and len(known) == len(sizes):
-        found = [choose_checkpointing(config, family, device_of(accelerator, min(known)))]
+    if accelerator.is_main_process and gib is not None:
+        found = [choose_checkpointing(config, family, device_of(accelerator, gib))]
     broadcast_object_list(found)
     chosen, note = found[0]
     messages += filter(None, [note])
     return config.replace(train=train.replace(gradient_checkpointing=chosen))
+
+
+def smallest_gib(config: Config, accelerator: Accelerator) -> float | None:
+    """Memory of the smallest device of the run, or `train.gpu_gib`; None where one is not known. All ranks call it."""
+    device = accelerator.device
+    own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
+    sizes: list[float | None] = gather_object([own if config.train.gpu_gib is None else config.train.gpu_gib])
+    known = [size for size in sizes if size is not None]
+    return min(known) if len(known) == len(sizes) else None
 
 
 def device_of(accelerator: Accelerator, gib: float) -> Device:

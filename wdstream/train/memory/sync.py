@@ -4,33 +4,27 @@ One exchange per step is faster, and is taken where the estimate says that it fi
 The main process decides for all.
 """
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
+from wdstream.train.memory.automatic import MARGIN, smallest_gib
 from wdstream.train.memory.estimate import GIB, estimate_memory
-
-FREE = 0.1
-"""Share of a GPU that is left free: of what the estimate does not know."""
 
 
 def settle_sync(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
     """The configuration without `auto`, the same on all ranks, which call it together; says why in `messages`.
 
-    Without a GPU, and where nothing would be saved, it is false.
+    Without a GPU (and `train.gpu_gib`), and where nothing would be saved, it is false.
     """
     if config.train.sync_each_micro_batch != "auto":
         return config
     found: list[tuple[bool, str | None]] = [(False, None)]
     if accelerator.is_fsdp2:
-        device = accelerator.device
-        own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
-        sizes: list[float | None] = gather_object([own])
-        known = [size for size in sizes if size is not None]
-        if accelerator.is_main_process and len(known) == len(sizes):
-            found = [choose_sync(config, family, world=accelerator.num_processes, gib=min(known))]
+        gib = smallest_gib(config, accelerator)
+        if accelerator.is_main_process and gib is not None:
+            found = [choose_sync(config, family, world=accelerator.num_processes, gib=gib)]
         broadcast_object_list(found)
     chosen, note = found[0]
     messages += [] if note is None else [note]
@@ -53,7 +47,7 @@ def choose_sync(config: Config, family: Family, *, world: int, gib: float) -> tu
     again = train.gradient_checkpointing
     name = "selective" if again == "selective" else "true" if again is True else "false"
     try:
-        ways = estimate_memory(once, family, world=world, gpu_gib=gib * (1 - FREE)).ways["fsdp2"]
+        ways = estimate_memory(once, family, world=world, gpu_gib=gib * (1 - MARGIN)).ways["fsdp2"]
     except Exception as error:  # the model's own code runs on tensors without numbers; the main process alone is here
         line = (str(error).strip().splitlines() or ["no reason"])[0]
         return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"
