@@ -26,8 +26,7 @@ from wdstream.train.evaluate.sets import plan_sets
 from wdstream.train.launch.accelerator import is_sharded, world_of
 from wdstream.train.launch.same_start import Opened, require_same_start
 from wdstream.train.launch.zero import zero_stage
-from wdstream.train.memory.automatic import settle_memory
-from wdstream.train.memory.sync import settle_sync
+from wdstream.train.memory.sync import settle_estimated
 from wdstream.train.model.adapter import require_unsharded
 from wdstream.train.model.ema import AverageWeights, Purpose, require_averaged
 from wdstream.train.model.init import WarmStart, warm_start
@@ -175,8 +174,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
     init = None if start else warm_start(config, accelerator, messages)
-    settled = settle_memory(config, stream.family, accelerator, messages)
-    settled = settle_sync(settled, stream.family, accelerator, messages)
+    settled = settle_estimated(config, stream.family, accelerator, messages)
     engine = open_engine(
         settled, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
     )

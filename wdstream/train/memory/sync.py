@@ -9,8 +9,14 @@ from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
-from wdstream.train.memory.automatic import MARGIN, smallest_gib
+from wdstream.train.memory.automatic import MARGIN, settle_memory, smallest_gib
 from wdstream.train.memory.estimate import GIB, estimate_memory
+
+
+def settle_estimated(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
+    """The configuration without any `auto` that follows from the estimate of memory; all ranks call it together."""
+    settled = settle_memory(config, family, accelerator, messages)
+    return settle_sync(settled, family, accelerator, messages)
 
 
 def settle_sync(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
