@@ -75,7 +75,7 @@ class _Axis:
 
     __slots__ = ("bits", "holders", "least", "levels", "low", "masks", "others", "shift", "sizes", "unit")
 
-    def __init__(self, capacity: int, sizes: Sequence[int], others: Sequence[int]) -> None:
+    def __init__(self, capacity: int, sizes: list[int], others: list[int]) -> None:
         """A budget of `capacity`, and the sizes of samples on it and on the other one, to which more may come."""
         self.sizes, self.others = sizes, others
         self.levels: list[int] = []  # by place
@@ -218,6 +218,19 @@ class SizePacker:
         self.num_pool = num_pool = num_pool + stop - start
         return num_pool >= pool
 
+    def put(self, tokens: int, patches: int) -> None:
+        """One more sample for the pool, within both capacities; the queue must be empty."""
+        place = self.num_taken
+        for axis, size in zip(self._axes, (tokens, patches), strict=True):
+            axis.sizes.append(size)
+            axis.levels.append(-(-size // axis.unit))
+        self._axes[self._scarce].add((place,))
+        self._tokens_in_pool += tokens
+        self._patches_in_pool += patches
+        self._is_in_pool.append(1)
+        self.num_taken = place + 1
+        self.num_pool += 1
+
     def places(self) -> list[int]:
         """Of the samples in the pool, oldest first."""
         return [place for place in range(self._oldest, self.num_taken) if self._is_in_pool[place]]
@@ -304,11 +317,9 @@ class PoolPacker:
         """Take in samples, each within both capacities."""
         if len(self._items) - len(self) > _FORGET_AFTER:
             self._items = [self._items[place] for place in self._packer.forget()]
-        added = list(items)
-        self._items += added
-        sizes = np.array([(item.tokens, item.patches) for item in added], dtype=np.int64).reshape(-1, 2)
-        self._packer.feed(sizes[:, 0], sizes[:, 1])
-        self._packer.fill(len(self) + len(added))
+        for item in items:
+            self._items.append(item)
+            self._packer.put(int(item.tokens), int(item.patches))
 
     def pack(self) -> list[Item]:
         """Take out the next pack, in order of placement; the pool must not be empty."""

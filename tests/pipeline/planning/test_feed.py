@@ -1,11 +1,12 @@
 """Spans: pipeline/planning. Steps from another process are those of this one, and continue when it is gone."""
 
 import os
+import resource
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -78,6 +79,51 @@ def test_a_killed_planner_costs_nothing_but_time() -> None:
         os.kill(apart._process.pid, signal.SIGKILL)
         found += rest(apart)
     assert found == expected
+
+
+@contextmanager
+def open_files(limit: int) -> Iterator[None]:
+    """This process may open files of numbers below a limit alone."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_who_can_open_no_more_files_plans_alone(is_shared: bool) -> None:
+    """And no other rank waits for it: the plan is longer than what is planned ahead."""
+    plan = a_plan(global_batch_size=2)
+    expected = rest(feed(plan, planning="thread"))
+    folder = Path(make_socket_folder()) if is_shared else Path()
+    shared = [SharedPlanner(folder=folder, local_rank=rank, local_size=2) for rank in range(2)] if is_shared else [None]
+    feeds = [feed(plan, shared=entry) for entry in shared]
+    found = [list[tuple[StepPlan, object, object]]() for _ in feeds]
+    for entry in feeds[::-1]:
+        wait_until(lambda: all(each._begins_to_read() for each in feeds) and feeds[-1]._reads, "the planning process")
+        found[feeds.index(entry)] += rest(islice(reading(entry), 2))
+    free = os.dup(0)
+    os.close(free)
+    with open_files(free):
+        found[-1] += rest(islice(feeds[-1], 1))
+    for steps, entry in zip(found, feeds, strict=True):
+        steps += rest(entry)
+    assert found == [expected] * len(feeds)
+    for entry in feeds:
+        entry.close()
+
+
+def test_a_run_with_many_open_files_reads_too() -> None:
+    """select() knows numbers up to 1,023 alone."""
+    plan = a_plan(global_batch_size=2)
+    with open_files(1200), ExitStack() as opened:
+        while (descriptor := os.dup(0)) < 1100:
+            opened.callback(os.close, descriptor)
+        opened.callback(os.close, descriptor)
+        with closing(feed(plan)) as apart:
+            assert rest(reading(apart)) == rest(feed(plan, planning="thread"))
 
 
 def test_ranks_of_a_machine_share_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.packed import packed
 from tests.helpers.plan_data import pages, planner
-from wdstream.pipeline.planning.frames import receive_frame, send_step, step_of_frame
+from wdstream.pipeline.planning.frames import _LENGTHS, receive_frame, send_step, step_of_frame
 from wdstream.pipeline.planning.server import AHEAD, PlanningTask, plan_for_readers
 from wdstream.plan.deal import Assigner, CostModel
 from wdstream.plan.packer import Item
@@ -56,6 +56,23 @@ def test_without_memory_that_has_no_name_a_file_does(
     send_step([theirs], a_step(), STATE)
     assert step_of_frame(receive_frame(ours))[0] == a_step()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("num_sent", "message"),
+    [(0, r"did not come along; .* \(ulimit -n\)"), (8, "cannot be mapped: mmap length is greater")],
+)
+def test_a_frame_whose_memory_is_lost_is_none(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path, num_sent: int, message: str
+) -> None:
+    """The system drops a descriptor for which the receiver has no room; not a step of zeros."""
+    ours, theirs = ends
+    (tmp_path / "memory").write_bytes(bytes(num_sent))
+    with (tmp_path / "memory").open() as memory:
+        socket.send_fds(theirs, [_LENGTHS.pack(2, 16)], [memory.fileno()] if num_sent else [])
+    theirs.sendall(b"{}")
+    with pytest.raises(EOFError, match=message):
+        receive_frame(ours)
 
 
 class Unconfirmed(socket.socket):

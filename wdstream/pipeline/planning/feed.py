@@ -131,7 +131,7 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
             _log.warning("steps are planned in this process, since no other one can: %r", error)
             self._end_process()
             return False
-        self._reads = self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
+        self._reads = self._socket is not None and _has_news(self._socket)
         return True
 
     def _receive(self) -> tuple[StepPlan, "JsonState"]:
@@ -140,8 +140,10 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
         while True:
             try:
                 header, numbers = receive_frame(self._socket)
-            except EOFError:
-                _log.warning("the process that plans this run's steps is gone; this process plans on by itself")
+            except EOFError as error:
+                _log.warning(
+                    "no more steps come from the process that plans them (%s); this process plans on by itself", error
+                )
                 return self._alone()
             if "end" in header:
                 raise StopIteration
@@ -156,7 +158,7 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
     def _alone(self) -> tuple[StepPlan, "JsonState"]:
         """Plan on in this process from the last step that came."""
         ranks = {"world_size": self._world_size, "micro_batch_size": self._micro_batch_size}
-        self._steps.close()
+        self.close()  # the other process, where there still is one, does not wait for this one, nor let others wait
         self._steps = self._plan.steps(self.state, **ranks)
         self._is_apart = self._reads = False
         return next(self)
@@ -215,6 +217,13 @@ class StepFeed(Iterator[tuple[StepPlan, "JsonState"]]):
             address=address,
             num_readers=num_readers,
         )
+
+
+def _has_news(connection: socket.socket) -> bool:
+    """Whether something can be read, or the other side is gone."""
+    poll = select.poll()  # unlike select(), of any descriptor: a run that has many shards open gets past 1,023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _address(shared: SharedPlanner) -> Path:

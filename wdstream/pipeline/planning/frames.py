@@ -65,21 +65,34 @@ def receive_frame(sender: socket.socket) -> Frame:
     """The next header and its arrays.
 
     Raises:
-        EOFError: the other side is gone.
+        EOFError: the other side is gone, or this process cannot have the arrays: says why.
         TimeoutError: it is silent, and nobody wants the frame any more; of a socket that has a timeout.
     """
     lengths, memory = _receive_lengths(sender)
     try:
         text_bytes, data_bytes = _LENGTHS.unpack(lengths)
         header: dict[str, Any] = json.loads(_receive(sender, text_bytes))
-        # Writable for this process alone, so that arrays of it are as any others.
-        mapped = mmap.mmap(memory, data_bytes, flags=mmap.MAP_PRIVATE) if data_bytes else b""
+        mapped = _map(memory, data_bytes) if data_bytes else b""
     finally:
         if memory >= 0:
             os.close(memory)
     with suppress(OSError):  # it may be through, and gone
         sender.sendall(CONFIRMED)
     return header, np.frombuffer(mapped, "<i8")
+
+
+def _map(memory: int, num_bytes: int) -> mmap.mmap:
+    """What is in this memory; writable for this process alone, so that arrays of it are as any others.
+
+    Raises:
+        EOFError: this process cannot have it.
+    """
+    if memory < 0:  # the system drops what it cannot hand over; mmap would take -1 for new memory, all zeros
+        raise EOFError("its memory did not come along; has this process too many open files (ulimit -n)?")
+    try:
+        return mmap.mmap(memory, num_bytes, flags=mmap.MAP_PRIVATE)
+    except (OSError, ValueError) as error:  # ValueError: fewer bytes than the header says
+        raise EOFError(f"its memory cannot be mapped: {error}") from error
 
 
 def _receive_lengths(sender: socket.socket) -> tuple[bytes, int]:
