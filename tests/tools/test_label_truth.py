@@ -2,6 +2,10 @@
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +102,40 @@ def test_shards_are_judged_and_a_sample_is_the_same_again(raw: Path, tmp_path: P
     assert chosen[0] == chosen[1] != chosen[2]
     opened = Shards.open(shards)
     assert len(label_truth.sample(opened, None, 0)) == len(label_truth.sample(opened, 99, 0)) == len(opened) == 6
+
+
+@needs_tesseract
+def test_a_list_names_the_pages(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages, out = tmp_path / "pages.txt", tmp_path / "truth.json"
+    pages.write_text("# a remark\nsound\n\nl*ing\n", encoding="utf-8")
+    assert label_truth.main([str(raw), "--pages", str(pages), "--json", str(out), "--workers", "1"]) == 0
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert [page["key"] for page in found["pages"]] == ["lacking", "sound"] and found["is_whole"]
+    capsys.readouterr()
+    pages.write_text("sound\nmissing/*\nlost\n", encoding="utf-8")
+    assert label_truth.main([str(raw), "--pages", str(pages)]) == 2
+    assert capsys.readouterr().err.endswith("patterns of keys expected; without a page: missing/*, lost\n")
+
+
+@needs_tesseract
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_judge_says_what_it_has(tmp_path: Path, sent: signal.Signals) -> None:
+    raw, cache, out = tmp_path / "raw", tmp_path / "cache", tmp_path / "truth.json"
+    raw.mkdir()
+    for number in range(12):
+        draw(raw / f"{number}.png", [f"{line} {number}" for line in LINES])
+        (raw / f"{number}.txt").write_text("\n".join(LINES), encoding="utf-8")
+    command = [sys.executable, label_truth.__file__, str(raw), "--workers", "1", "--cache", str(cache)]
+    judge = subprocess.Popen([*command, "--json", str(out)], stdout=subprocess.PIPE, text=True)
+    while len([*cache.glob("*.tsv")]) < 2 and judge.poll() is None:
+        time.sleep(0.02)
+    judge.send_signal(sent)
+    said = judge.communicate()[0]
+    assert judge.returncode == 130, said
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert 1 <= len(found["pages"]) < 12 and not found["is_whole"]
+    assert f"stopped: {len(found['pages'])} of 12 pages were looked at" in said
+    assert found["by_script"]["Latin"]["precision"] == 1.0
 
 
 def test_no_engine_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

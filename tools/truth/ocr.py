@@ -75,18 +75,25 @@ class Engine:
 
     def __init__(self, cache_folder: Path | None = None) -> None:
         self._folder = cache_folder
+        self._is_stopped = False
         self.version, self.languages = installed()
 
     def lacking(self, language: str) -> list[str]:
         """The language data of `deu+eng` that are not installed."""
         return [name for name in language.split("+") if name not in self.languages]
 
+    def stop(self) -> None:
+        """Refuse to read from now on, so that a page that is being judged ends after the view it is at."""
+        self._is_stopped = True
+
     def read(self, picture: bytes, language: str, view: View = FIRST) -> Reading:
         """Read an encoded picture.
 
         Raises:
-            ConfigError: tesseract fails on it or exceeds the time limit.
+            ConfigError: tesseract fails on it or exceeds the time limit, or `stop` was called.
         """
+        if self._is_stopped:
+            raise ConfigError("the judge was stopped")
         named = f"{self.version}|{language}|{view.mode}|{view.scale}|{view.turn}|".encode()
         kept = self._folder / f"{hashlib.sha256(named + picture).hexdigest()}.tsv" if self._folder else None
         if kept is not None and kept.exists():
@@ -167,6 +174,7 @@ def _run(png: bytes, language: str, mode: int) -> str:
             capture_output=True,
             check=True,
             timeout=TIME_LIMIT,
+            start_new_session=True,  # Ctrl-C and `timeout` reach the whole group; the judge itself decides what ends
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},
         )
     except subprocess.CalledProcessError as error:

@@ -89,6 +89,13 @@ def print_figures(figures: Mapping[str, Figures], console: Console) -> None:
     console.print(table)
 
 
+def print_so_far(pages: Sequence[PageTruth], console: Console) -> None:
+    """Print the figures of the pages judged so far in one line."""
+    of = _figures(pages)
+    shares = f"precision {of.precision:.4f}, recall {of.recall:.4f}, order {of.order:.4f}"
+    console.print(f"so far {of.pages} pages, {of.words:,} words: {shares}", markup=False, soft_wrap=True)
+
+
 def print_worst(pages: Iterable[PageTruth], console: Console) -> None:
     """Print a line for each page, and words that are on one side only."""
     for page in pages:
