@@ -191,3 +191,16 @@ def test_an_annotated_page_that_inherits_its_size_keeps_it(tmp_path: Path) -> No
         },
     )
     assert text_of(read(path)) == "Seen by all\nStamped"
+
+
+def test_named_letters_in_a_form_are_where_they_are_drawn(tmp_path: Path) -> None:
+    """PDFium gives letters under /ActualText in a moved and scaled form the place that they would have outside it."""
+    text = "".join(
+        f"/Span<</ActualText({name})>>BDC BT /F 56 Tf {x} 500 Td ({drawn}) Tj ET EMC "
+        for x, name, drawn in [(40, "Of", "Of"), (140, "fl", "Q"), (190, "ows", "ows")]
+    )
+    content = f"{line('Said by all', 40, 20)} q .25 0 0 .25 20 -20 cm /X Do Q"
+    found = page_of(
+        tmp_path, content, resources="/XObject<</X 10 0 R>>", objects={10: form(text, box="0 0 1200 800")}
+    )
+    assert (found["text"], found["text_visible"]) == ("Said by all\nOf flows", 1.0)

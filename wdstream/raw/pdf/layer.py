@@ -1,5 +1,7 @@
 """The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import repeat
 from typing import Any
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 from wdstream.raw.pdf.characters import PageCharacters, find_span, read_boxes, read_characters, read_spans
+
+_AWAY = 1.0
+"""In ems: characters that are further from their text object than this are not where PDFium says."""
 
 
 class TextLayer:
@@ -69,6 +74,33 @@ class TextLayer:
     def boxes_of(self, numbers: NDArray[np.intp]) -> NDArray[np.float32]:
         """(k, 4) boxes of some characters, by number; a few take far less time than all."""
         return read_boxes(self._text_page, numbers.tolist(), self._to_pixels)
+
+    def put_in_place(self, handles: Sequence[int], boxes: NDArray[np.float32]) -> bool:
+        """Give characters that are far from what draws them its place: PDFium forgets that a form is moved or scaled
+        where a text is named (`/ActualText`), as browsers name joined letters.
+
+        Args:
+            handles: addresses of k text objects.
+            boxes: (k, 4) of these in pixels.
+
+        Returns:
+            Whether some were moved; then `boxes` and `characters` are other ones.
+        """
+        characters = self.characters
+        place = {handle: number for number, handle in enumerate(handles)}
+        numbers = np.array([*(place.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
+        drawn_by = numbers[characters.object_number]
+        has_box = (self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1)
+        known = np.flatnonzero((drawn_by >= 0) & has_box)
+        ours, theirs = self.boxes[known], boxes[drawn_by[known]]
+        away = np.maximum(ours[:, :2] - theirs[:, 2:], theirs[:, :2] - ours[:, 2:]).max(axis=1)
+        wrong = away > _AWAY * characters.objects.font_sizes[characters.object_number[known]]
+        if not wrong.any():
+            return False
+        self.boxes = self.boxes.copy()
+        self.boxes[known[wrong]] = theirs[wrong]
+        self.characters = replace(characters, boxes=self.boxes)
+        return True
 
     @cached_property
     def characters(self) -> PageCharacters:

@@ -99,6 +99,8 @@ def find_visible(
         if _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture).is_sound:
             return _all_of(layer)
     look = _look_at(layer.codes, layer.boxes, picture)
+    if not look.is_sound and layer.put_in_place([*objects.texts], objects.text_boxes[:, :4]):
+        look = _look_at(layer.codes, layer.boxes, picture)
     if not may_hide and look.is_sound:
         return _all_of(layer)
     judge = _Judge(layer.characters, objects, picture, look)

@@ -42,6 +42,13 @@ def test_columns_of_an_office_program_keep_turned_words() -> None:
     ]
 
 
+def test_columns_one_em_apart_do_not_mix_where_points_are_off_the_middle() -> None:
+    assert lines_of(CASES / "vertical_tight.pdf") == [
+        "平成25年12月、PDFはLinuxで読める。NHKは2020",
+        "年に「放送」を始めた。価格は1,000円（税込）です。",
+    ]
+
+
 def test_a_box_of_columns_does_not_part_the_line_before() -> None:
     assert lines_of(CASES / "vertical_tex.pdf") == [
         "吾輩（わがはい）は猫（ねこ）である。 名前はまだ無い。",

@@ -16,6 +16,7 @@ from wdstream.raw.pdf.places import Boxes, CharacterMask, centres_of
 from wdstream.text.script import is_east_asian
 
 _AXIS = 0.55  # in ems: centres of one column are not further from each other across; points are off the middle
+_ASIDE_WEIGHS = 4.0  # so that a point off the middle is not taken for one of the next column, one em away
 _STEP = 2.3  # in ems: nor further down, one empty cell counted
 _LEAST_STEP = 0.1
 _LIKE = 1.4  # of the smaller em, both of one size
@@ -141,7 +142,8 @@ def _linked(units: Units, may_be: NDArray[np.bool_]) -> UnitNumbers:
     step, aside = y[other] - y[at], np.abs(centres[other, 0] - centres[at, 0])
     near = (large < _LIKE * small) & (aside < _AXIS * large) & (step > _LEAST_STEP * small)
     at, other, step = at[near], other[near], step[near]
-    nearest = np.lexsort((step, at))
+    far = step + _ASIDE_WEIGHS * aside[near]
+    nearest = np.lexsort((far, at))
     at, other = at[nearest], other[nearest]
     follower = first.copy()
     begins = np.flatnonzero(np.append(True, np.diff(at) > 0))[: len(at)]
