@@ -83,3 +83,9 @@ def test_costs_beyond_64_bits_are_compared_exactly() -> None:
     assert [pack.language_cost + pack.vision_cost for pack in step.packs] == costs
     assert step.totals is not None
     assert step.totals.imbalance == (costs[3] + costs[1]) * 2 / sum(costs) == assigner.imbalance_of(packed(items))
+
+
+def test_a_cost_beyond_64_bits_of_packs_without_tokens() -> None:
+    columns = columns_of_packs(0, packed([[], [Item(3, 0, 5)]]), (1 << 63, 1))
+    assert columns.language_costs.tolist() == [0, 0]
+    assert columns_of_packs(0, packed([[Item(3, 2, 5)]]), (1 << 63, 1)).language_costs.tolist() == [(1 << 64) + 4]

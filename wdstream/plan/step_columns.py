@@ -146,7 +146,7 @@ def columns_of_packs(first: int, packs: PackedSamples, language: tuple[int, int]
     """
     tokens = packs.values[_TOKENS]
     sums = [_sums(tokens, packs.bounds), _sums(tokens * tokens, packs.bounds)]
-    largest = sum(cost * int(each.max(initial=0)) for cost, each in zip(language, sums, strict=True))
+    largest = sum(cost * int(each.max(initial=1)) for cost, each in zip(language, sums, strict=True))  # and the costs
     linear, square = (exact(each, largest) for each in sums)
     vision = _sums(packs.values[_VISION_COST], packs.bounds)
     return StepColumns(
