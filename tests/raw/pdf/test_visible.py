@@ -200,7 +200,5 @@ def test_named_letters_in_a_form_are_where_they_are_drawn(tmp_path: Path) -> Non
         for x, name, drawn in [(40, "Of", "Of"), (140, "fl", "Q"), (190, "ows", "ows")]
     )
     content = f"{line('Said by all', 40, 20)} q .25 0 0 .25 20 -20 cm /X Do Q"
-    found = page_of(
-        tmp_path, content, resources="/XObject<</X 10 0 R>>", objects={10: form(text, box="0 0 1200 800")}
-    )
+    found = page_of(tmp_path, content, resources="/XObject<</X 10 0 R>>", objects={10: form(text, box="0 0 1200 800")})
     assert (found["text"], found["text_visible"]) == ("Said by all\nOf flows", 1.0)
