@@ -101,8 +101,8 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     from wdstream.runs.layout import RunLayout
     from wdstream.train.loop import train
 
-    with reported_failures(RunLayout(config.train.output), os.environ), lost_processes():
-        is_finished = train(config, signals)
+    with reported_failures(RunLayout(config.train.output), os.environ) as start, lost_processes():
+        is_finished = train(config, signals, start)
     wanted = config.train.stopped_status
     ended = Ended(how="finished", status=FINISHED) if is_finished else stopped_end(wanted)
     return ended, process_status(ended, wanted=wanted, environment=os.environ)

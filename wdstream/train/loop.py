@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from time import perf_counter
+from uuid import uuid4
 
 from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
@@ -27,7 +28,7 @@ from wdstream.train.evaluate.sets import measure_set
 from wdstream.train.journal import Counters, Journal
 from wdstream.train.launch.accelerator import start_accelerator
 from wdstream.train.launch.signals import StopSignals
-from wdstream.train.launch.statuses import forget_failures
+from wdstream.train.launch.statuses import StartOfRun, forget_failures
 from wdstream.train.model.init import load_optimizer
 from wdstream.train.optimizer.resumed import load_start, rate_notes
 from wdstream.train.optimizer.schedule_free import averaged_weights
@@ -36,6 +37,7 @@ from wdstream.train.saving.export import export_final
 from wdstream.train.saving.exported import exported_from
 from wdstream.train.saving.keep_best import BestSoFar
 from wdstream.train.saving.model_card import FolderNotes
+from wdstream.train.saving.together import from_main
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
 from wdstream.train.step.failing_step import named_step
@@ -45,12 +47,13 @@ from wdstream.train.step.step import StepOutcome, train_step
 from wdstream.train.watch.profile import Profiler
 
 
-def train(config: Config, signals: StopSignals) -> bool:
+def train(config: Config, signals: StopSignals, start: StartOfRun) -> bool:
     """Begin or continue a training run, until its last step.
 
     Args:
         config: of the run.
         signals: entered; that ask to stop.
+        start: which gets its name here.
 
     Returns:
         False when a signal or `train.stop_after` ended it early, with a checkpoint to continue from.
@@ -59,9 +62,10 @@ def train(config: Config, signals: StopSignals) -> bool:
         WdstreamError: anything a user can put right.
     """
     accelerator = start_accelerator(config)
+    start.name = from_main(lambda: uuid4().hex, is_main=accelerator.is_main_process)
     with run_lock(config.train.output) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            forget_failures(RunLayout(config.train.output))
+            forget_failures(RunLayout(config.train.output), start.name)
         run = open_run(config, accelerator)
         is_finished = train_run(run, signals)
         del run

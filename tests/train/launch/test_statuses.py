@@ -99,8 +99,10 @@ def test_other_errors_stay() -> None:
         raise RuntimeError("shapes differ")
 
 
-def fails(files: RunLayout, rank: int, error: Exception, size: int = 2) -> str:
-    with pytest.raises(type(error)) as raised, reported_failures(files, {"RANK": str(rank), "WORLD_SIZE": str(size)}):
+def fails(files: RunLayout, rank: int, error: Exception, size: int = 2, start: str = "this") -> str:
+    environment = {"RANK": str(rank), "WORLD_SIZE": str(size)}
+    with pytest.raises(type(error)) as raised, reported_failures(files, environment) as own:
+        own.name = start
         raise error
     return str(raised.value)
 
@@ -116,8 +118,25 @@ def test_a_rank_that_lost_another_says_which_and_why(tmp_path: Path) -> None:
         f"so this one ends too: rank 2 on {gethostname()}: 5 pages failed"
     )
     assert "/full: No space left on device" in files.failure("1").read_text()
-    forget_failures(files)
+    forget_failures(files, "this")
+    assert len(files.failures) == 2  # one may have failed before the main process gets there
+    forget_failures(files, "next")
     assert files.failures == []
+
+
+def test_another_start_is_never_blamed(tmp_path: Path) -> None:
+    """Not one before, not one that was refused because this one runs, and nothing before the processes have met."""
+    files = RunLayout(tmp_path)
+    lost = f"{LOST} has ended, so this one ends too"
+    fails(files, 0, TrainError("the run is in use by another process"), start="refused")
+    files.failure("3").write_text("torn")
+    files.failure("4").write_text('{"rank": "4", "host": "old", "time": 0, "message": "of a version before"}')
+    assert fails(files, 1, TrainError(lost)) == lost
+    assert fails(files, 1, TrainError(lost), start="") == lost
+    fails(files, 2, TrainError("no name yet"), start="")
+    assert not files.failure("2").exists()
+    fails(files, 0, TrainError("5 pages failed"))
+    assert fails(files, 1, TrainError(lost)) == f"{lost}: rank 0 on {gethostname()}: 5 pages failed"
 
 
 def test_an_error_of_the_main_process_alone_is_said_by_all(workplace: Workplace, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Jobs run in order, an error waits until it is asked for, and nothing is left when it is closed."""
 
 from threading import Event
+from traceback import StackSummary
 
 import pytest
+from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.helpers.waiting import wait_until
 from wdstream.train.saving.background import Background
@@ -44,6 +46,20 @@ def test_with_a_thread_they_run_in_order_and_errors_are_kept() -> None:
     background.add(lambda: done.append(3))  # would build on what is not there
     background.close()
     assert done == [1, 2]
+
+
+def test_an_error_that_is_no_exception_is_kept_too() -> None:
+    """torch.distributed.checkpoint raises one; the thread would end, and whoever waits for the next job would hang."""
+
+    def fail_otherwise() -> None:
+        raise CheckpointException("shards", {1: (OSError("disk full"), StackSummary())})
+
+    background = Background(is_threaded=True)
+    background.add(fail_otherwise)
+    background.add(fail)
+    with pytest.raises(CheckpointException):
+        background.wait()
+    background.close()
 
 
 def test_what_is_abandoned_is_not_waited_for() -> None:

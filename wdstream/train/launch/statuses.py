@@ -158,12 +158,23 @@ def lost_processes(limit: str = "train.collective_minutes allows") -> Iterator[N
         raise
 
 
+@dataclass(slots=True)
+class StartOfRun:
+    """One start of a run.
+
+    Attributes:
+        name: that no other start has, the same on all processes; empty until they have met.
+    """
+
+    name: str = ""
+
+
 _WAIT_S = 3.0
 """A network file system may show the file of another machine some seconds later."""
 
 
 @contextmanager
-def reported_failures(files: RunLayout, environment: Mapping[str, str]) -> Iterator[None]:
+def reported_failures(files: RunLayout, environment: Mapping[str, str]) -> Iterator[StartOfRun]:
     """Inside, an error of this process is written where the others of its run read it, before they lose this one; the
     error of one that lost another says which that was, and why.
 
@@ -171,41 +182,59 @@ def reported_failures(files: RunLayout, environment: Mapping[str, str]) -> Itera
         files: of the run.
         environment: of this process, which says who it is.
 
+    Yields:
+        The start, to be given its name when the processes have met: until then nothing is written or read, since
+        what is there may be of another start.
+
     Raises:
         TrainError: another process failed, and said why.
     """
+    start = StartOfRun()
     rank, size = environment.get("RANK", "0"), int(environment.get("WORLD_SIZE", "1"))
     try:
-        yield
+        yield start
     except Exception as error:
         is_own = not (isinstance(error, TrainError) and LOST in str(error))
-        if size > 1 and is_own:
-            _tell_failure(files, rank, error)
-        elif size > 1 and (said := _first_failure(files)):
+        if size > 1 and start.name and is_own:
+            _tell_failure(files, rank, start.name, error)
+        elif size > 1 and start.name and (said := _first_failure(files, start.name)):
             raise TrainError(f"{LOST} has ended, so this one ends too: {said}") from error
         raise
 
 
-def forget_failures(files: RunLayout) -> None:
-    """Remove what processes of an earlier start said; before any of this one can fail by itself."""
+def forget_failures(files: RunLayout, start: str) -> None:
+    """Remove what processes of other starts said; one of this start may have failed already."""
     for path in files.failures:
-        path.unlink(missing_ok=True)
+        if _read_failure(path).get("start") != start:
+            path.unlink(missing_ok=True)
 
 
-def _tell_failure(files: RunLayout, rank: str, error: Exception) -> None:
+def _tell_failure(files: RunLayout, rank: str, start: str, error: Exception) -> None:
     message = str(error) if isinstance(error, WdstreamError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.filename is not None:
         message = file_trouble(error)
-    found = {"rank": rank, "host": gethostname(), "time": time.time(), "message": message}
+    found = {"rank": rank, "host": gethostname(), "time": time.time(), "start": start, "message": message}
     with suppress(OSError):  # such as a disk that is full: the process itself still prints why
         write_file(files.failure(rank), json.dumps(found).encode())
 
 
-def _first_failure(files: RunLayout) -> str | None:
-    """Who failed first, and why; None where nobody says so: it was killed."""
+def _first_failure(files: RunLayout, start: str) -> str | None:
+    """Who of a start failed first, and why; None where nobody says so: it was killed."""
     until = time.monotonic() + _WAIT_S
-    while not files.failures and time.monotonic() < until:
+    while not (found := _failures(files, start)) and time.monotonic() < until:
         time.sleep(0.1)
-    found = [json.loads(path.read_bytes()) for path in files.failures]
     first = min(found, key=lambda one: float(one["time"]), default=None)
     return None if first is None else f"rank {first['rank']} on {first['host']}: {first['message']}"
+
+
+def _failures(files: RunLayout, start: str) -> list[dict[str, str | float]]:
+    """What processes of a start said. A file of another one may be there: of a second start of the same run, which was
+    refused because this one is running; one that cannot be read says nothing."""
+    return [one for path in files.failures if (one := _read_failure(path)).get("start") == start]
+
+
+def _read_failure(path: Path) -> dict[str, str | float]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}

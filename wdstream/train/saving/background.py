@@ -16,7 +16,7 @@ class Background:
 
     def __init__(self, *, is_threaded: bool) -> None:
         self._jobs: Queue[Callable[[], object] | None] = Queue()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         # A daemon, which the end of the process does not wait for: see `abandon`.
         self._thread = Thread(target=self._work, name="saving", daemon=True) if is_threaded else None
         if self._thread is not None:
@@ -34,7 +34,7 @@ class Background:
             try:
                 if self._error is None:
                     job()
-            except Exception as error:  # whatever it is, `wait` raises it in the thread that trains
+            except BaseException as error:  # whatever it is, `wait` raises it in the thread that trains
                 self._error = error
             finally:
                 self._jobs.task_done()

@@ -22,6 +22,7 @@ from time import perf_counter
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from torch.distributed.checkpoint.api import CheckpointException
 
 from wdstream.errors import TrainError
 from wdstream.nodes.node import State
@@ -42,8 +43,8 @@ from wdstream.runs.layout import RunLayout
 from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
 from wdstream.train.saving.background import Background
-from wdstream.train.saving.sharded_weights import ShardedWeights, writes_shards
-from wdstream.train.saving.together import Saved, SaveGroup, alone, from_main
+from wdstream.train.saving.sharded_weights import ShardedWeights, begin_optimizer_state, writes_shards
+from wdstream.train.saving.together import Saved, SaveGroup, alone, describe_ranks, from_main
 from wdstream.train.saving.weights import HOLDS_ADAPTER, HOLDS_ALL, HOLDS_SHARDS, weights_form
 from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
 
@@ -140,6 +141,8 @@ class Checkpoints:
             writes.append(own.take(folder, is_copied=self.is_async))
         else:
             options = {} if self._zero_stage is None else {"exclude_frozen_parameters": True}
+            if self._accelerator.is_fsdp2:  # and whole weights are asked for
+                begin_optimizer_state(self._accelerator)
             writes.append(partial(self._accelerator.save_state, str(folder), **options))
         if self.average is not None:
             writes.append(partial(self.average.take(self._copies if self.is_async else None), folder))
@@ -253,10 +256,17 @@ class Checkpoints:
             )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Put the weights and the optimizer's state into what was prepared."""
+        """Put the weights and the optimizer's state into what was prepared.
+
+        Raises:
+            TrainError: shards of it cannot be read.
+        """
         # DeepSpeed left the frozen weights out; they are those of `model.path`, as under PEFT without it.
         options = {} if self._zero_stage is None else {"load_module_strict": False}
-        self._accelerator.load_state(str(checkpoint.path), **options)
+        try:
+            self._accelerator.load_state(str(checkpoint.path), **options)
+        except CheckpointException as error:
+            raise TrainError(f"{checkpoint.path} cannot be read:\n{describe_ranks(error)}") from error
 
 
 def _ask_for_memory(reserve: Callable[[], None]) -> None:

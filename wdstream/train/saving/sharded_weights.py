@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.checkpointing import save_accelerator_state, save_custom_state
 from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, get_state_dict
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.fsdp import StateDictType
 
@@ -32,6 +32,16 @@ def writes_shards(accelerator: Accelerator) -> bool:
     return bool(accelerator.is_fsdp2) and (
         accelerator.state.fsdp_plugin.state_dict_type == StateDictType.SHARDED_STATE_DICT
     )
+
+
+def begin_optimizer_state(accelerator: Accelerator) -> None:
+    """Give an optimizer of FSDP2 that has taken no step the state of that: torch, when it is asked for one, takes a
+    step with gradients of zero, which AdamW counts, and corrects the first moments of every later step for."""
+    (model,), (optimizer,) = accelerator._models, accelerator._optimizers
+    if not optimizer.state:
+        get_optimizer_state_dict(model, optimizer)
+        for state in optimizer.state.values():
+            state["step"].zero_()
 
 
 class ShardedWeights:
@@ -68,6 +78,7 @@ class ShardedWeights:
         return partial(self._copies.reserve, self._shards())
 
     def _shards(self) -> ShardedStates:
+        begin_optimizer_state(self._accelerator)
         (model,), (optimizer,) = self._accelerator._models, self._accelerator._optimizers
         weights, states = get_state_dict(model, optimizer, options=StateDictOptions())
         return {f"{FSDP_MODEL_NAME}_0": {"model": weights}, f"{OPTIMIZER_NAME}_0": {"optimizer": states}}

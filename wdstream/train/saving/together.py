@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch.distributed.checkpoint.api import CheckpointException
 
 from wdstream.errors import TrainError, WdstreamError
 from wdstream.train.launch.statuses import lost_processes
@@ -76,9 +77,19 @@ def alone(action: Callable[[], object], rank: int) -> None:
         TrainError: it failed here.
     """
     try:
-        action()
+        with lost_processes(f"the {SAVE_TIMEOUT} h that a save may take"):
+            action()
+    except CheckpointException as error:
+        raise TrainError(f"a checkpoint could not be written:\n{describe_ranks(error)}") from error
     except Exception as error:
         raise TrainError(f"a checkpoint could not be written:\nrank {rank}: {_describe(error)}") from error
+
+
+def describe_ranks(error: CheckpointException) -> str:
+    """What torch.distributed.checkpoint says of the ranks that failed, which is the same on all: a line for each.
+
+    It is no `Exception`, so nothing else takes it for an error of a run."""
+    return "\n".join(f"rank {rank}: {_describe(failure)}" for rank, (failure, _) in sorted(error.failures.items()))
 
 
 def _new_group() -> dist.ProcessGroup:
@@ -112,9 +123,11 @@ def from_main(action: Callable[[], Saved], *, is_main: bool) -> Saved:
     return result  # type: ignore[return-value]  # None only where Saved is
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, WdstreamError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
+    if "inline_container.cc" in str(error):  # torch's archives say of a failed write only where they are
+        return f"a file could not be written whole, as on a disk that is full ({str(error).splitlines()[0]})"
     return f"{type(error).__name__}: {error}"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from wdstream.errors import TrainError, needs_extra
 from wdstream.proofs.weight_files import WEIGHTS, some_names
 from wdstream.runs.checkpoint import Checkpoint
+from wdstream.train.saving.together import describe_ranks
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -187,6 +188,7 @@ def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _from_shards(folder: Path) -> dict[str, Tensor]:
     """The tensors that torch's distributed checkpoints hold, each whole."""
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
@@ -196,7 +198,10 @@ def _from_shards(folder: Path) -> dict[str, Tensor]:
     state = {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in tensors.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)  # as meant
-        load(state, checkpoint_id=folder, no_dist=True)
+        try:
+            load(state, checkpoint_id=folder, no_dist=True)
+        except CheckpointException as error:
+            raise TrainError(f"{folder} cannot be read:\n{describe_ranks(error)}") from error
     return {name.removeprefix("model."): tensor for name, tensor in state.items()}  # the key that Accelerate adds
 
 
