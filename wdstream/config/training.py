@@ -41,12 +41,12 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     so, and no more than it says; without a GPU never, unless `gpu_gib` is given. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
     and of attention, which are kept."""
-    gpu_gib: float | None = Field(default=None, gt=0)
-    """GiB of a GPU that the run may use, for what follows from an estimate of memory; None: as much as the smallest one
-    has. It limits nothing by itself."""
+    gpu_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """GiB of a GPU that the run may use, for what follows from an estimate of memory; None, and at most: as much as the
+    smallest one has. It limits nothing by itself."""
     compile: bool = False
     """Compile the layers of the language model (torch.compile), once for all of them; needs data.pad_to: full. The
-    vision tower, whose images have other sizes in every step, is left as it is."""
+    vision tower is compiled where all batches have one number of patches (data.pad_to), and else left as it is."""
     compile_backend: CompileBackend = "inductor"
     """inductor makes kernels, on a GPU by Triton, on a CPU by its C++ compiler; aot_eager runs what was traced without
     making it faster, to find out where a fault comes from."""

@@ -11,7 +11,7 @@ from tests.helpers.training import TRAIN, Workplace, arguments
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.memory.automatic import MARGIN, Device, choose_checkpointing, device_of, settle_memory
+from wdstream.train.memory.automatic import MARGIN, Device, choose_checkpointing, device_of, settle_memory, usable_gib
 from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
 
 SHORT = ("train.max_steps=2", "data.eval=[]")
@@ -52,6 +52,12 @@ def test_without_a_known_limit_it_is_off(tiny_model: Path) -> None:
     assert settle_memory(asked, family, accelerator, messages) == asked
     assert messages == []
     assert device_of(accelerator, 3.0) == Device(way="ddp", world=1, gib=3.0)
+
+
+def test_a_run_may_use_no_more_than_there_is() -> None:
+    assert usable_gib(24.0, None) == usable_gib(24.0, 80.0) == 24.0
+    assert usable_gib(80.0, 24.0) == usable_gib(None, 24.0) == 24.0
+    assert usable_gib(None, None) is None
 
 
 def losses(output: Path) -> list[float]:

@@ -76,3 +76,16 @@ def test_nothing_is_prepared_for_a_backward_pass_that_does_not_come() -> None:
     assert total.grad_fn is None
     with pytest.raises(RuntimeError, match="does not require grad"):
         total.backward()
+
+
+def test_gradients_are_given_once_and_have_none_of_their_own() -> None:
+    rows, weight, _, ids = leaves(make(CHUNK), is_frozen=False)
+    assert rows is not None and weight is not None and ids is not None
+    total, _ = matrix_losses(rows, weight, None, ids, chunk=CHUNK)
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="kept for no second backward pass"):
+        total.backward()
+    total, _ = matrix_losses(rows, weight, None, ids, chunk=CHUNK)
+    gradient = torch.autograd.grad(total * rows.sum(), rows, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

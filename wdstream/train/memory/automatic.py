@@ -53,12 +53,17 @@ def settle_memory(config: Config, family: Family, accelerator: Accelerator, mess
 
 
 def smallest_gib(config: Config, accelerator: Accelerator) -> float | None:
-    """Memory of the smallest device of the run, or `train.gpu_gib`; None where one is not known. All ranks call it."""
+    """Memory that the smallest device of the run has and it may use; None where one is not known. All ranks call it."""
     device = accelerator.device
     own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
-    sizes: list[float | None] = gather_object([own if config.train.gpu_gib is None else config.train.gpu_gib])
+    sizes: list[float | None] = gather_object([usable_gib(own, config.train.gpu_gib)])
     known = [size for size in sizes if size is not None]
     return min(known) if len(known) == len(sizes) else None
+
+
+def usable_gib(own: float | None, given: float | None) -> float | None:
+    """Memory of a device of `own` GiB of which a run may use `given`; None: neither is known."""
+    return min((size for size in (own, given) if size is not None), default=None)
 
 
 def device_of(accelerator: Accelerator, gib: float) -> Device:

@@ -110,7 +110,9 @@ def estimate_memory(config: Config, family: Family, *, world: int, gpu_gib: floa
         TrainError: an adapter fits nowhere, or an optimizer's package is not installed.
     """
     if not SET_ASIDE < gpu_gib * GIB < math.inf:
-        raise ConfigError(f"--gpu-gib {gpu_gib}: expected a number over {SET_ASIDE / GIB}, which CUDA alone takes")
+        raise ConfigError(
+            f"--gpu-gib or train.gpu_gib {gpu_gib:g}: expected a number over {SET_ASIDE / GIB}, which CUDA alone takes"
+        )
     family, dtype = family.for_attention(config.model.attn), gpu_dtype(config.model)
     batch = full_pack(family, sequence_length=config.data.sequence_length, max_patches=config.data.max_patches)
     kept: dict[str, Kept] = {}

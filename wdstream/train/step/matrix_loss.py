@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from wdstream.records import IGNORED
 
@@ -71,6 +72,9 @@ class _MatrixLosses(torch.autograd.Function):
         return total, losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, factor: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         found, ctx.gradients = ctx.gradients, []
+        if not found:
+            raise RuntimeError("the gradients of this loss were given once, and are kept for no second backward pass")
         return (*(None if one is None else one.mul_(factor) for one in found), None, None, None)
