@@ -1,7 +1,7 @@
 """An independent judge of labels: are the words of a label in its picture, and the words of the picture in its label?
 
     python tools/label_truth.py DATA [--sample 200 --seed 0] [--worst 20 --html worst.html] [--json truth.json]
-    timeout 600 python tools/label_truth.py DATA --pages pages.txt --workers 2
+    timeout --preserve-status 600 python tools/label_truth.py DATA --pages pages.txt --workers 2
 
 DATA is a folder of indexed shards, or of raw pages, of which shards are made first as `wdstream make-shards --dpi 200`
 does. The stored picture of each page is read by an OCR engine (tesseract, as a process), which knows nothing of PDFs.

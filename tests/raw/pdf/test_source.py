@@ -180,3 +180,11 @@ def test_the_order_is_the_files_unless_layout_is_asked_for() -> None:
     lines = [f"Line {number} drawn bottom up" for number in range(4)]
     assert text_of(read(CASES / "bottom_up.pdf")).split("\n") == lines
     assert text_of(read(CASES / "bottom_up.pdf", reading_order="layout")).split("\n") == lines[::-1]
+
+
+def test_persian_words_of_a_browser_are_in_logical_order_with_their_non_joiners() -> None:
+    """It names some words (`/ActualText`), which PDFium then has in order, and others not, which it has as printed."""
+    assert text_of(read(CASES / "persian_browser.pdf")).splitlines() == [
+        "می\u200cخواهم کتاب\u200cهای خانه\u200cها را ببینم. نمی\u200cشود رفت.",
+        "این یک متن فارسی است که برای آزمایش نوشته شده و نیم\u200cفاصله\u200cها باید بمانند.",
+    ]

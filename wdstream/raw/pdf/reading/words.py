@@ -181,7 +181,11 @@ class PrintedLine:
             yield self._word(word)
 
     def _word(self, glyphs: list[Glyph]) -> GlyphRun:
-        return GlyphRun(glyphs if self._goes_right else glyphs[::-1], True)
+        goes_right = self._goes_right
+        steps = np.diff([glyph.centre for glyph in glyphs])
+        if len(steps) and (steps > 0).all() != (steps < 0).all():  # browsers name some words (`/ActualText`), not all
+            goes_right = bool((steps > 0).all())
+        return GlyphRun(glyphs if goes_right else glyphs[::-1], True)
 
     def _continues(self, last: Glyph, glyph: Glyph) -> bool:
         """Whether `glyph`, after `last` in PDFium's order, is of the same word."""
