@@ -5,7 +5,7 @@ import numpy as np
 from wdstream.raw.pdf.ink import is_different
 
 
-def test_a_point_that_is_drawn_beside_its_box_is_seen_and_one_that_is_not_drawn_is_not() -> None:
+def test_a_point_that_is_drawn_next_to_its_box_is_seen_and_one_that_is_not_drawn_is_not() -> None:
     """A letter of 20 pixels, a comma drawn 5 pixels right of its box, and one that nothing draws."""
     without = np.full((40, 120, 4), 255, np.uint8)
     drawn = without.copy()

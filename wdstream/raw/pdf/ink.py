@@ -11,7 +11,7 @@ MIN_CONTRAST = 24
 true labels have none below it (150 documentation pages were looked at)."""
 _MAX_UNEXPLAINED = 0.1
 """Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
-_POINT = 0.4  # of the em: sides of glyphs that are points, and how far beside its box one may be
+_POINT = 0.4  # of the em: sides of glyphs that are points, and how far from its box one may be
 _SIDES = (5, 11)  # points per side of the grids that look into each box first
 _MARGIN = 1
 
@@ -65,7 +65,7 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
 
     Fonts may give wrong boxes for their glyphs (bitmap fonts of old TeX files do). Where much of the difference is
     outside all boxes, these are made as high as two lines of the font. Commas and full stops of an East Asian font that
-    is not in the file are drawn in another part of their cell: what changes beside one, and in no box, is it.
+    is not in the file are drawn in another part of their cell: what changes next to one, and in no box, is it.
 
     Args:
         first: (height, width, 4) a page with texts, or a part of it.
@@ -86,8 +86,8 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
         found |= _any_in(changed, _spans(first, boxes + margins * np.array([0.25, 1, 0.25, 1], np.float32), 0))
     points = ~found & ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _POINT * sizes)
     if points.any():
-        beside = boxes[points] + margins[points] * np.array([_POINT, 0.1, _POINT, 0.1], np.float32)
-        found[points] = _any_in(unexplained, _spans(first, beside, 0))
+        around = boxes[points] + margins[points] * np.array([_POINT, 0.1, _POINT, 0.1], np.float32)
+        found[points] = _any_in(unexplained, _spans(first, around, 0))
     return found
 
 
