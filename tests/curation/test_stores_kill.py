@@ -7,14 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.faulty_proxy import STORE_FAULTS, FaultyProxy
+from tests.helpers.killing_proxy import run_killed, serving_proxy
 from tests.helpers.s3_server import S3Server
 from tests.helpers.stores import files_of, send
 from wdstream.curation.resharding.reshard import reshard
@@ -45,31 +43,6 @@ if __name__ == "__main__":
 """
 
 
-class Killer(FaultyProxy):
-    """Kills a process before its request number `moment` is passed on."""
-
-    def __init__(self, port: int, moment: int) -> None:
-        super().__init__(port, rate=0.0, faults=(), seed=0)
-        self.victim: subprocess.Popen[bytes] | None = None
-        self.moment = moment
-
-    def fault(self) -> str:
-        fault = super().fault()
-        if self.asked == self.moment and self.victim is not None:
-            self.victim.kill()
-        return fault
-
-
-@contextmanager
-def proxy(server: FaultyProxy) -> Iterator[FaultyProxy]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def wanted(tars: Path, model: Path, tmp_path: Path) -> dict[str, bytes]:
     """What the commands leave in folders of this machine."""
     folder = tmp_path / "set"
@@ -96,14 +69,9 @@ def begin(
 
 def run(script: Path, url: str, model: Path, workers: int, moment: int, server: S3Server) -> int:
     """Requests until the end; killed before number `moment`."""
-    with proxy(killer := Killer(server.port, moment)):
-        environment = {**server.environment, "AWS_ENDPOINT_URL": killer.url}
-        command = [sys.executable, str(script), url, str(model), str(workers)]
-        with subprocess.Popen(command, env={**os.environ, **environment}) as process:
-            killer.victim = process
-            process.wait()
-        assert process.returncode == 0 if moment == 0 else process.returncode in (0, -9)
-        return killer.asked
+    asked, status = run_killed([sys.executable, str(script), url, str(model), str(workers)], server, moment)
+    assert status == 0 if moment == 0 else status in (0, -9)
+    return asked
 
 
 @pytest.mark.parametrize("kills", [pytest.param(2, id="2"), pytest.param(40, id="40", marks=pytest.mark.slow)])
@@ -124,7 +92,7 @@ def test_where_requests_fail_the_objects_are_the_same(
     small_shards: Path, tiny_model: Path, s3_server: S3Server, bucket: str, tmp_path: Path
 ) -> None:
     script, url, expected = begin(small_shards, tiny_model, s3_server, bucket, tmp_path)
-    with proxy(FaultyProxy(s3_server.port, rate=0.05, faults=STORE_FAULTS, seed=5)) as faulty:
+    with serving_proxy(FaultyProxy(s3_server.port, rate=0.05, faults=STORE_FAULTS, seed=5)) as faulty:
         environment = {**os.environ, **s3_server.environment, "AWS_ENDPOINT_URL": faulty.url}
         subprocess.run([sys.executable, str(script), url, str(tiny_model), "1"], env=environment, check=True)
     assert s3_server.objects(bucket) == expected

@@ -37,6 +37,8 @@ class FaultyProxy(SpoiledServer):
         is_open: clear it, and requests are taken and not answered until it is set.
         paths: method and path of each: "GET /bucket/key".
         forbidden: end of the paths to which all requests are answered with 403; none when empty.
+        aim: bytes whose first one is flipped, in turn where they are often in a body, in no other; empty for any byte.
+        flips: bytes that were flipped.
     """
 
     def __init__(self, port: int, *, rate: float, faults: Sequence[str], seed: int) -> None:
@@ -50,11 +52,18 @@ class FaultyProxy(SpoiledServer):
         self.sent: Counter[str] = Counter()
         self.paths: list[str] = []
         self.forbidden = ""
+        self.aim = b""
+        self.flips = 0
 
-    def random_place(self, length: int) -> int:
-        """Where to damage that many bytes."""
+    def flipped(self, content: bytes) -> bytes:
+        """A body with a byte flipped: never the same twice in a row, since that would be the file's damage."""
         with self.lock:
-            return self.random.randrange(length)
+            places = [found.start() for found in re.finditer(re.escape(self.aim), content)] if self.aim else []
+            if not content or (self.aim and not places):
+                return content
+            place = places[self.flips % len(places)] if places else self.random.randrange(len(content))
+            self.flips += 1
+        return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,9 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, content: bytes, fault: str) -> None:
         if fault.startswith("half"):
             content = content[: len(content) // 2]
-        if fault == "flipped" and content:
-            place = self.server.random_place(len(content))  # the same damage twice would be the file's
-            content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        if fault == "flipped":
+            content = self.server.flipped(content)
         for start in range(0, len(content), 1 << 14):  # a client may go away: what it did not take does not count
             part = content[start : start + (1 << 14)]
             self.wfile.write(part)

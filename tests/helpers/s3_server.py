@@ -102,19 +102,20 @@ def serving_s3() -> Iterator[S3Server]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, **CREDENTIALS}) as process:
         try:
-            _wait_for(server.port, process)
+            wait_for_port(server.port, process)
             yield server
         finally:
             process.kill()
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the server of a port of loopback takes connections."""
     deadline = time.monotonic() + HANGS_AFTER_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
-            assert process.poll() is None, "the S3 server ended"
-            assert time.monotonic() < deadline, "the S3 server does not answer"
+            assert process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.05)

@@ -20,10 +20,13 @@ from tests.helpers.stores import files_of, send
 from tests.helpers.web_server import serving
 from wdstream.errors import StorageFailureError
 from wdstream.make_shards import MakeShardsOptions, add_token_column, index_folder, make_shards
+from wdstream.raw.remote.store import RawStore
 from wdstream.shards.reader import Shards
 from wdstream.storage.ahead import ReadAhead, read_twice
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import open_storage
+from wdstream.storage.writes.fsspec_place import FsspecPlace
+from wdstream.storage.writes.s3_place import S3Place
 from wdstream.verify.job import verify_shards
 from wdstream.verify.options import VerifyOptions
 
@@ -76,6 +79,57 @@ def test_what_is_read_of_a_store_is_what_is_stored(
         assert proxy.failed["flipped"] > 5
     assert report.findings == [] and report.num_samples == 32
     assert s3_server.objects(bucket, "set") == files_of(local)
+
+
+def test_a_letter_that_nothing_else_would_notice(
+    tars: Path, local: Path, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tar, pictures and encoding stay whole: a set that was indexed so would be of other texts, and be called sound."""
+    url = send(s3_server, tars, bucket, "set")
+    with spoiled(s3_server, monkeypatch, 0.3, FLIPPED) as proxy:
+        proxy.aim = b"of tar "
+        index_folder(url, workers=1)
+        assert proxy.flips > 5
+    assert Shards.open(url).fingerprint == Shards.open(local).fingerprint
+
+
+def test_no_tar_is_missed_in_a_listing(
+    tars: Path, local: Path, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`x-003.uar` would be passed over."""
+    url = send(s3_server, tars, bucket, "set")
+    with spoiled(s3_server, monkeypatch, 0.5, FLIPPED) as proxy:
+        proxy.aim = b"tar</Key>"
+        listed = [open_storage(url).listing() for _ in range(4)]  # type: ignore[attr-defined]
+        raw = [[entry.name for page in RawStore(url).entries("") for entry in page] for _ in range(4)]
+        assert proxy.flips > 4
+    names = sorted(path.name for path in tars.iterdir())
+    assert [sorted(names_now) for names_now in listed] == [names] * 4 == raw
+
+
+@pytest.mark.parametrize("kind", [S3Place, FsspecPlace])
+def test_small_files_and_names_of_a_place_are_what_is_stored(
+    kind: type[FsspecPlace], s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of pages to exclude, notes of parts: they have no checksum of their own."""
+    lines = b"".join(b'{"key": "page %d"}\n' % number for number in range(50))
+    names = [f"list-{number:02}.jsonl" for number in range(12)]
+    for name in names:
+        s3_server.call("put_object", Bucket=bucket, Key=f"notes/{name}", Body=lines)
+    upload = s3_server.call("create_multipart_upload", Bucket=bucket, Key="notes/parts.bin")["UploadId"]
+    of = {"Bucket": bucket, "Key": "notes/parts.bin", "UploadId": upload}
+    etag = s3_server.call("upload_part", PartNumber=1, Body=lines, **of)["ETag"]
+    s3_server.call("complete_multipart_upload", MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]}, **of)
+    with spoiled(s3_server, monkeypatch, 0.4, FLIPPED) as proxy:
+        place, proxy.aim = kind(f"s3://{bucket}/notes"), b"page "
+        for name in (names[0], "parts.bin") * 3:
+            assert place.read(name) == lines
+            place.fetch(name, tmp_path / name)
+            assert (tmp_path / name).read_bytes() == lines
+        proxy.aim = b"jsonl</Key>"
+        for _ in range(4):
+            assert [file.name for file in place.files()] == [*names, "parts.bin"]
+        assert proxy.flips > 5
 
 
 def test_what_is_read_of_a_web_server_is_what_is_stored(tars: Path, local: Path, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def test_parts_give_the_report_of_one_run(doubtful: Path, tmp_path: Path, s3_ser
         whole = verify_shards(shards, options=OPTIONS)
         assert verify_shards(shards, options=kept.replace(merge=True)) == whole
         assert whole.counts["checksum"] == 1 and whole.counts["not indexed"] == 1 and whole.counts["near duplicate"]
+        verify_part(shards, options=kept.replace(part="2/2"))  # begun in another number: those that are complete count
+        assert verify_shards(shards, options=kept.replace(merge=True)) == whole
         with pytest.raises(ShardError, match="no part of this check; run --part 1/N to N/N"):
             verify_shards(shards, options=kept.replace(merge=True, deep=False))
     places = (str(tmp_path / "results"), f"s3://{bucket}/results")  # the same part twice does no harm: the last counts

@@ -11,14 +11,13 @@ from typing import Self
 
 from wdstream.errors import StorageFailureError
 from wdstream.storage.local import ByteRange
+from wdstream.storage.tries import come_twice
 
 AHEAD_BYTES = 8 << 20
 """Of one request: its latency counts little, and a retry costs little."""
 BLOCKS_AHEAD = 2
 BLOCKS_KEPT = 4
 """Blocks read before that stay, so that what was passed can be looked at again."""
-_READS = 12
-"""Of one range, until the same bytes come twice; where a fifth of the answers is damaged, a few do."""
 
 
 class ReadAhead:
@@ -109,13 +108,5 @@ def read_twice(read: Callable[[ByteRange], bytes], wanted: ByteRange) -> bytes:
     Raises:
         StorageFailureError: they do not; or as `read_whole`.
     """
-    seen: list[bytes] = []
-    while len(seen) < _READS:
-        data = read_whole(read, wanted)
-        if data in seen:
-            return data
-        seen.append(data)
-    raise StorageFailureError(
-        f"{wanted.name}: {wanted.length} bytes at byte {wanted.offset} came otherwise each of {_READS} times: the "
-        "network or the storage damages what it sends"
-    )
+    what = f"{wanted.name}: {wanted.length} bytes at byte {wanted.offset}"
+    return come_twice(lambda: read_whole(read, wanted), what)

@@ -77,6 +77,20 @@ def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -
     return files, root
 
 
+def travels_in_clear(url: str, files: Any, options: dict[str, Any]) -> bool:
+    """Whether bytes of a URL travel without TLS, which would notice one that is changed on its way.
+
+    Args:
+        url: of a folder.
+        files: its file system, opened.
+        options: that it was opened with.
+    """
+    protocol = url.partition("://")[0].lower()
+    if protocol in ("s3", "s3a"):
+        return str(files.s3.meta.endpoint_url).startswith("http://")
+    return protocol == "http" or "http://" in f"{options} {getattr(files, '_endpoint', '')}"
+
+
 def keep_to_this_process(files: Any) -> None:
     """Have connections of a file system ended by this process alone, not by a forked child, also when that ends."""
     if hasattr(files, "close_session"):

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import ShardError
 from wdstream.storage.addresses import address_of, check_address, name_in
-from wdstream.storage.file_systems import open_file_system
+from wdstream.storage.file_systems import open_file_system, travels_in_clear
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
 from wdstream.storage.http_answers import (
     FileVersion,
@@ -25,7 +25,7 @@ from wdstream.storage.http_answers import (
 )
 from wdstream.storage.local import ByteRange, LocalStorage, Storage, coalesce, cut_out
 from wdstream.storage.settings import ReadSettings
-from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, retrying
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, come_twice, retrying
 
 BLOCK_BYTES = 8 << 20
 """Size of one request of a stream: large enough that the request's latency does not count."""
@@ -184,10 +184,7 @@ class FsspecStorage:
     @property
     def is_in_clear(self) -> bool:
         """Whether bytes travel without TLS, which would notice one that is changed on its way."""
-        protocol = self._url.partition("://")[0].lower()
-        if protocol in ("s3", "s3a"):
-            return str(self._fs.s3.meta.endpoint_url).startswith("http://")
-        return protocol == "http" or "http://" in f"{self._options} {getattr(self._fs, '_endpoint', '')}"
+        return travels_in_clear(self._url, self._fs, self._options)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the storage cannot tell."""
@@ -288,7 +285,7 @@ class FsspecStorage:
 
     def names(self, folder: str) -> list[str]:
         """File names in a folder, sorted. AbsentFileError where there is none."""
-        paths = self._try(folder, lambda ask: ask("ls", self._path(folder), detail=False))
+        paths = self._listed(folder, lambda ask: list(ask("ls", self._path(folder), detail=False)))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def listing(self) -> dict[str, int | None]:
@@ -298,12 +295,24 @@ class FsspecStorage:
             AbsentFileError: there is no such folder, as far as the storage can tell.
         """
 
-        def entries(ask: Ask) -> list[dict[str, Any]]:
-            self._fs.invalidate_cache()
-            return list(ask("ls", self._root, detail=True))
+        def entries(ask: Ask) -> list[tuple[str, str, int | None]]:
+            listed = ask("ls", self._root, detail=True)
+            return [(entry["name"], entry["type"], entry.get("size")) for entry in listed]
 
-        files = [entry for entry in self._try("", entries) if entry["type"] == "file"]
-        return {name_in(entry["name"].rstrip("/")): entry.get("size") for entry in files}
+        files = [(name, size) for name, kind, size in self._listed("", entries) if kind == "file"]
+        return {name_in(name.rstrip("/")): size for name, size in files}
+
+    def _listed(self, folder: str, request: "Callable[[Ask], Result]") -> "Result":
+        """What a folder holds now; without TLS, asked for until it comes twice the same: no file is to be missed."""
+
+        def now(ask: Ask) -> Result:
+            self._fs.invalidate_cache()
+            return request(ask)
+
+        def once() -> Result:
+            return self._try(folder, now)
+
+        return come_twice(once, f"{self._url}: the listing of {folder!r}", is_sure=lambda _: not self.is_in_clear)
 
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""

@@ -1,5 +1,7 @@
 """What an S3 store answers to a request for a range, checked on its head, as http_answers.py does for web servers."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from wdstream.storage.http_answers import RangeError, check_head, sent_range
 
 _RANGE = "wdstream_range"
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @lru_cache
@@ -27,6 +30,21 @@ def checked_session(profile: str | None, pid: int) -> Any:
     session.register("after-call.s3.GetObject", _check_answer)
     session.register("after-call.s3.HeadObject", _check_size)
     return session
+
+
+def is_md5(etag: str) -> bool:
+    """Whether an ETag may be an MD5; not every store's is one, and not of every object."""
+    return bool(_MD5.fullmatch(etag.strip('"')))
+
+
+def has_md5(data: bytes, etag: str) -> bool:
+    """Whether data are of the MD5 that an ETag is."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest() == etag.strip('"')
+
+
+def of_listing(page: Mapping[str, Any]) -> object:
+    """What a page of a listing says, without what differs from one answer to the next."""
+    return {name: page.get(name) for name in ("Contents", "CommonPrefixes", "IsTruncated")}
 
 
 def _note_range(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from wdstream.errors import StorageFailureError
+
 if TYPE_CHECKING:  # imported with the first request: it brings asyncio, and most processes make none
     import tenacity
 
@@ -18,6 +20,8 @@ MOST_S = 120.0
 _GRACE_S = 1.0
 _LOOK_S = 0.2
 """Seconds after which a wait looks whether it is still wanted."""
+_ASKED = 12
+"""Times of one question, until the same answer comes twice; where a fifth of the answers is damaged, a few do."""
 _Outcome = TypeVar("_Outcome")
 
 
@@ -90,6 +94,35 @@ class Deadline:
                     future.cancel()
                 if future.done():
                     raise
+
+
+def come_twice(
+    ask: Callable[[], _Outcome],
+    what: str,
+    *,
+    part: Callable[[_Outcome], object] = lambda answer: answer,
+    is_sure: Callable[[_Outcome], bool] = lambda _: False,
+) -> _Outcome:
+    """An answer, asked for until it comes twice the same: what is changed on its way is not changed so again.
+
+    Args:
+        ask: for it, once.
+        what: is asked for, for the error.
+        part: of an answer that is to be the same.
+        is_sure: whether an answer vouches for itself, so that it need not come twice.
+
+    Raises:
+        StorageFailureError: no answer comes twice; or as `ask`.
+    """
+    seen: list[object] = []
+    while len(seen) < _ASKED:
+        answer = ask()
+        if is_sure(answer) or part(answer) in seen:
+            return answer
+        seen.append(part(answer))
+    raise StorageFailureError(
+        f"{what} came otherwise each of {_ASKED} times: the network or the storage damages what it sends"
+    )
 
 
 def retrying(

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 from base64 import b64decode, b64encode
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -63,19 +63,18 @@ def kept_results(places: Sequence[str], of: str, num_tars: int) -> Iterator[Iter
         ShardError: parts are missing, or are of another check.
     """
     with ExitStack() as stack:
-        lines, number_of_parts = dict[int, Iterator[bytes]](), set[int]()
+        by_number = defaultdict[int, dict[int, Iterator[bytes]]](dict)
         for place in places:
             for part, file in _files_at(place, stack):
-                head = json.loads(next(file))
-                if head["of"] == of:
-                    lines[part.number] = file
-                    number_of_parts.add(part.of)
-        if len(number_of_parts) != 1:
-            what = "parts of several numbers" if number_of_parts else "no part of this check"
+                if json.loads(next(file, b"{}")).get("of") == of:
+                    by_number[part.of][part.number] = file
+        if not by_number:
             raise ShardError(
-                f"{', '.join(places)}: {what}; run --part 1/N to N/N with these shards and options, then --merge"
+                f"{', '.join(places)}: no part of this check; run --part 1/N to N/N with these shards and options, "
+                "then --merge"
             )
-        parts = number_of_parts.pop()
+        # Where a check was begun in another number of parts, those that are all there count.
+        parts, lines = min(by_number.items(), key=lambda found: (found[0] - len(found[1]), found[0]))
         missing = [number for number in range(parts) if number + 1 not in lines]
         if missing:
             owing = parts_that_owe(missing, parts)

@@ -6,9 +6,7 @@ alone and costs that file; where it does not, the job ends, and the same command
 """
 
 import errno
-import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +25,8 @@ from wdstream.storage.ahead import read_twice, read_whole
 from wdstream.storage.http_answers import may_pass
 from wdstream.storage.local import ByteRange
 from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
+from wdstream.storage.s3_answers import has_md5, is_md5, of_listing
+from wdstream.storage.tries import come_twice
 
 _ATTEMPTS = 4
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 10)
@@ -37,7 +37,6 @@ _VERSION_FIELDS = (
     *("ETag", "etag", "md5Hash", "generation"),
     *("mtime", "LastModified", "last_modified", "updated", "created"),
 )
-_MD5 = re.compile(r"[0-9a-f]{32}")
 _WHOLE_READS = 12
 
 Reply = TypeVar("Reply")
@@ -101,13 +100,13 @@ class RawStore(FsspecStorage):
             OSError: it cannot be listed, or is not there.
         """
         if not hasattr(self._fs, "call_s3"):
-            listed = self._patiently(folder, lambda: self._ask(folder, lambda: self._ls(folder)))
+            listed = self._listed_surely(folder, lambda: self._ls(folder), lambda infos: [{**info} for info in infos])
             yield [entry for info in listed if (entry := _entry_of(info, self._path(folder).rstrip("/")))]
             return
         token = ""
         while True:
             self._say_alive()
-            page = self._patiently(folder, lambda: self._ask(folder, lambda: self._page(folder, token)))  # noqa: B023
+            page = self._listed_surely(folder, lambda: self._page(folder, token), of_listing)  # noqa: B023
             yield [*_entries_of(page)]
             token = page.get("NextContinuationToken", "")
             if not token:
@@ -144,6 +143,19 @@ class RawStore(FsspecStorage):
             state = self.state(name)
         raise OSError(errno.EIO, f"{state.num_bytes:,} bytes expected, {len(data):,} sent", name)
 
+    def _listed_surely(self, folder: str, request: Callable[[], Reply], part: Callable[[Reply], object]) -> Reply:
+        """What a listing says; without TLS, asked for until it comes twice the same: no page is to be missed."""
+        what = f"{self.address}: the listing of {folder!r}"
+        try:
+            return come_twice(
+                lambda: self._patiently(folder, lambda: self._ask(folder, request)),
+                what,
+                part=part,
+                is_sure=lambda _: not self.is_in_clear,
+            )
+        except StorageFailureError as error:
+            raise OSError(errno.EIO, str(error), folder) from error
+
     def _ask(self, name: str, request: Callable[[], Reply]) -> Reply:
         """The answer to a request, tried a few times."""
         return self._try(name, lambda *_: request())
@@ -158,9 +170,7 @@ class RawStore(FsspecStorage):
     def _is_sound(self, data: bytes, state: StoredState) -> bool:
         """Whether data are of the MD5 that the version is; not every store's is, and not of every file. Where there is
         none, TLS vouches for them, or nothing does."""
-        if not _MD5.fullmatch(state.version):
-            return not self.is_in_clear
-        return hashlib.md5(data, usedforsecurity=False).hexdigest() == state.version
+        return has_md5(data, state.version) if is_md5(state.version) else not self.is_in_clear
 
     def _ls(self, folder: str) -> list[Mapping[str, Any]]:
         listed: list[Mapping[str, Any]] = self._fs.ls(self._path(folder).rstrip("/"), detail=True)

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, TypeVar, cast
 from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
-from wdstream.storage.file_systems import keep_to_this_process, needs_plug_in
+from wdstream.storage.file_systems import keep_to_this_process, needs_plug_in, travels_in_clear
 from wdstream.storage.http_answers import may_pass, store_error
-from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, retrying
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, come_twice, retrying
 from wdstream.storage.writes.lease import Lease
 from wdstream.storage.writes.place import Hold, StoredFile, refuse_strange_name
 
@@ -90,7 +90,7 @@ class FsspecPlace:
 
     def read(self, name: str) -> bytes:
         """All of a file."""
-        return cast(bytes, self.tried(name, "read", lambda: self.fs.cat_file(self.path_of(name))))
+        return self.surely(name, "read", lambda: cast(bytes, self.fs.cat_file(self.path_of(name))))
 
     def read_version(self, name: str) -> tuple[bytes, str]:
         """All of a file, and its version as it was before."""
@@ -106,19 +106,20 @@ class FsspecPlace:
         folder = under.rpartition("/")[0]
         top = self.path_of(folder) if folder else self._root
         try:
-            found = self.tried(folder, "listed", lambda: self._find(top))
+            found = self.surely(folder, "listed", lambda: self._find(top))
         except AbsentFileError:
             return
         start = len(self._root.rstrip("/")) + 1
-        for path, info in sorted(found.items()):
+        for path, num_bytes, version in found:
             name = path[start:]
             if name.startswith(under) and not name.endswith(TEMP_SUFFIX):
                 refuse_strange_name(name, self.address)
-                yield StoredFile(name=name, num_bytes=int(info.get("size") or 0), version=_version_in(info))
+                yield StoredFile(name=name, num_bytes=num_bytes, version=version)
 
-    def _find(self, top: str) -> dict[str, Any]:
+    def _find(self, top: str) -> list[tuple[str, int, str]]:
         self.fs.invalidate_cache()
-        return cast(dict[str, Any], self.fs.find(top, detail=True))
+        found = self.fs.find(top, detail=True)
+        return sorted((path, int(info.get("size") or 0), _version_in(info)) for path, info in found.items())
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -212,7 +213,7 @@ class FsspecPlace:
             start = len(self._root.rstrip("/")) + 1
             with contextlib.suppress(AbsentFileError):
                 found = self.tried("", "listed", lambda: self._find(self._root))
-                for path in found:
+                for path, _, _ in found:
                     if path.endswith(TEMP_SUFFIX) and is_own(path[start:].removesuffix(TEMP_SUFFIX)):
                         self.tried(path, "removed", partial(self.fs.rm_file, path))
 
@@ -223,6 +224,31 @@ class FsspecPlace:
     def path_of(self, name: str) -> str:
         """As the file system calls a file."""
         return f"{self._root}/{name}"
+
+    def surely(
+        self,
+        name: str,
+        doing: str,
+        request: Callable[[], Outcome],
+        *,
+        part: Callable[[Outcome], object] = lambda answer: answer,
+        is_sure: Callable[[Outcome], bool] = lambda _: False,
+    ) -> Outcome:
+        """The answer to a request for bytes or names; without TLS, asked for until it comes twice the same.
+
+        Args:
+            name, doing, request: see `tried`.
+            part, is_sure: see `come_twice`.
+
+        Raises:
+            AbsentFileError, ForbiddenFileError, StorageFailureError: as `tried`; or no answer comes twice.
+        """
+
+        def is_enough(answer: Outcome) -> bool:  # after a request, which says what is wrong with the access
+            return not travels_in_clear(self._url, self.fs, self._options) or is_sure(answer)
+
+        what = f"{self.address}/{name}"
+        return come_twice(lambda: self.tried(name, doing, request), what, part=part, is_sure=is_enough)
 
     def tried(self, name: str, doing: str, request: Callable[[], Outcome]) -> Outcome:
         """The answer to one request, which is sent again while that may help.

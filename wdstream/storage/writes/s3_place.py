@@ -16,6 +16,7 @@ from typing import Any, cast
 from wdstream.errors import AbsentFileError, ShardError
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.file_systems import needs_plug_in
+from wdstream.storage.s3_answers import has_md5, of_listing
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.place import StoredFile, refuse_strange_name
 
@@ -74,7 +75,17 @@ class S3Place(FsspecPlace):
                 raise OSError(f"{answer['ContentLength']} bytes announced, {len(data)} sent")
             return data, answer
 
-        return cast(tuple[bytes, Any], self.tried(name, "read", lambda: sync(self.fs.loop, ask)))
+        def is_sure(answer: tuple[bytes, Any]) -> bool:
+            data, head = answer
+            return len(data) == _size_in(data, head) and has_md5(data, str(head.get("ETag", "")))
+
+        return self.surely(
+            name,
+            "read",
+            lambda: cast(tuple[bytes, Any], sync(self.fs.loop, ask)),
+            part=lambda answer: (answer[0], answer[1].get("ETag")),
+            is_sure=is_sure,
+        )
 
     def read(self, name: str) -> bytes:
         """All of an object."""
@@ -85,7 +96,7 @@ class S3Place(FsspecPlace):
         with atomic_write(path, is_durable=False) as file:
             data, answer = self._get(name, Range=f"bytes=0-{PART_BYTES - 1}")
             file.write(data)
-            size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
+            size = _size_in(data, answer)
             while (start := file.tell()) < size:
                 asked = f"bytes={start}-{min(size, start + PART_BYTES) - 1}"
                 file.write(self._get(name, Range=asked, IfMatch=str(answer["ETag"]))[0])
@@ -97,7 +108,7 @@ class S3Place(FsspecPlace):
         more: dict[str, str] = {}
         while True:
             asked = {"Bucket": bucket, "Prefix": prefix + under, **more}
-            page = self.tried(under, "listed", lambda: self.fs.call_s3("list_objects_v2", **asked))  # noqa: B023
+            page = self._page(under, asked)
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):  # that some tools make for a folder
                     name = refuse_strange_name(entry["Key"][len(prefix) :], self.address)
@@ -105,6 +116,12 @@ class S3Place(FsspecPlace):
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _page(self, under: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
+        def ask() -> Mapping[str, Any]:
+            return cast(Mapping[str, Any], self.fs.call_s3("list_objects_v2", **asked))
+
+        return self.surely(under, "listed", ask, part=of_listing)
 
     def write(self, name: str, data: bytes) -> None:
         """Write all of an object by one request."""
@@ -220,3 +237,8 @@ def _code(error: BaseException) -> str:
     """What S3 calls an error."""
     answer = getattr(error.__cause__, "response", None)
     return str(answer["Error"].get("Code", "")) if isinstance(answer, dict) and "Error" in answer else ""
+
+
+def _size_in(data: bytes, answer: Mapping[str, Any]) -> int:
+    """Bytes of the object of which an answer has some or all."""
+    return int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
