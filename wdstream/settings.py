@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
 from wdstream.errors import ConfigError
 
@@ -27,7 +28,8 @@ class Settings(BaseModel):
     Nested in other settings, mistakes are reported together, each with its whole path.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when they are first used: a command has the settings of all commands, and uses its own.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     section: ClassVar[str] = ""
     """Where these settings are in the YAML configuration; comes before the field in messages."""
     other_names: ClassVar[Mapping[str, str]] = {}
@@ -101,11 +103,17 @@ def takes_settings(model: type[Settings]) -> Callable[[F], F]:
         signature = inspect.signature(constructor)
         own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
         types = get_type_hints(model)  # plain ones: int, where the field says PositiveInt
-        fields = [field.replace(annotation=types[name]) for name, field in inspect.signature(model).parameters.items()]
+        fields = [_parameter(name, types[name], field) for name, field in model.model_fields.items()]
         constructor.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
         return constructor
 
     return documented
+
+
+def _parameter(name: str, kind: object, field: FieldInfo) -> inspect.Parameter:
+    """A field as a keyword of a constructor; the model itself, which knows them so, may not be built yet."""
+    default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 _EXPECTED = {

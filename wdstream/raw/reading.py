@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 from wdstream.errors import SourceError
@@ -109,7 +110,6 @@ class Reading:
         self._digests[name] = merged(before, digest) if before else digest
 
 
-_DEFAULTS = RawSettings()
 _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
@@ -124,10 +124,16 @@ def reading(root: Path, settings: RawSettings) -> Iterator[Reading]:
         _current.reset(token)
 
 
+@lru_cache
+def _defaults() -> RawSettings:
+    """Made when they are first asked for: that takes longer than most imports, and few processes need them."""
+    return RawSettings()
+
+
 def limits() -> RawSettings:
     """The settings whose limits hold: those of the `reading` around, else the defaults."""
     current = _current.get()
-    return _DEFAULTS if current is None else current.settings
+    return _defaults() if current is None else current.settings
 
 
 def sign_of_life() -> None:

@@ -3,7 +3,6 @@
 `FsspecStorage` reads them by ranges; `open_remote` reads one as a stream, front to back in large blocks.
 """
 
-import asyncio
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -256,6 +255,8 @@ class FsspecStorage:
             files = self._fs
             if not self._is_async:
                 return getattr(files, method)(*arguments, **options)
+            import asyncio  # of file systems that are so: every command imports this module, and few have a store
+
             answer = getattr(files, f"_{method}")(*arguments, **options)
             return deadline.result_of(asyncio.run_coroutine_threadsafe(answer, files.loop))
 
