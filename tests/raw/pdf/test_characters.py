@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.paths import DATA
+from wdstream.raw.pdf import shown_text
+from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.document import PdfPage, open_pdf
 from wdstream.records import Size
@@ -66,3 +68,30 @@ def test_boxes_and_angles_on_a_turned_and_cropped_page(
     assert characters.objects.angles.tolist() == [angle]
     assert characters.objects.font_sizes.tolist() == [12]
     assert characters.objects.colours.tolist() == [[0, 0, 0, 255]]
+
+
+@pytest.mark.parametrize("path", [*sorted(PDF.glob("*.pdf")), *sorted(CASES.glob("*.pdf"))], ids=lambda path: path.name)
+def test_the_codes_are_those_of_pdfium(path: Path) -> None:
+    with open_pdf(path) as pdf, pdf.page(1) as page, page.text_layer(page.pixel_size(1)) as layer:
+        handle = pointer_to(layer._text_page.raw)
+        codes = [pdfium_calls().code(handle, number) for number in range(layer.num_characters)]
+        assert layer.unplaced.codes.tolist() == codes
+
+
+@pytest.mark.parametrize("name", ["type3_nomap.pdf", "slides-packaging-tutorial.ru.pdf"])
+def test_a_label_without_places_is_the_label_with_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def label() -> tuple[str, object, bool]:
+        path = CASES / name
+        with (
+            open_pdf(path) as pdf,
+            pdf.page(1) as page,
+            page.text_layer(page.pixel_size(2)) as layer,
+            page.drawn(2) as picture,
+        ):
+            found = shown_text.read_shown_text(page, layer, picture, 2, "file")
+            return found.text, found.meta, "characters" in layer.__dict__
+
+    text, meta, is_whole = label()
+    assert text and not is_whole  # their places are not read
+    monkeypatch.setattr(shown_text, "_text_without_places", lambda layer, keep: None)
+    assert label() == (text, meta, True)

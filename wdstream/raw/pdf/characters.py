@@ -4,7 +4,7 @@ import ctypes
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 
 _DOUBLE, _FLOAT = 8, 4
+_FIRST_SPECIAL = 0xFFF0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +64,14 @@ class PageCharacters:
         return len(self.codes)
 
 
-def read_characters(
-    text_page: Any, num_characters: int, to_pixels: NDArray[np.float64], boxes: NDArray[np.float32]
-) -> PageCharacters:
-    """Read the characters of an open text page.
+def read_unplaced(text_page: Any, text_codes: NDArray[np.uint32], num_characters: int) -> PageCharacters:
+    """Read the characters of an open text page without where they are and how they look: boxes, sizes, colours and
+    angles are 0. Half of the time of all.
 
     Args:
         text_page: of pypdfium2.
+        text_codes: code points of its text.
         num_characters: its count.
-        to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
-        boxes: (n, 4) of the characters, from `read_boxes`.
     """
     calls, handle = pdfium_calls(), pointer_to(text_page.raw)
 
@@ -87,14 +86,45 @@ def read_characters(
     is_generated[loose] = column(calls.is_generated, np.int8, loose.tolist()) > 0
     printed = np.flatnonzero(~is_generated)
     is_mapped[printed] = column(calls.map_error, np.int8, printed.tolist()) <= 0
+    if len(text_codes) == num_characters:  # only signs of its own that the text has for others are asked for
+        codes = text_codes.copy()
+        others = np.flatnonzero((codes >= _FIRST_SPECIAL) | (codes == 0))
+        codes[others] = column(calls.code, np.uint32, others.tolist())
+    else:
+        codes = column(calls.code, np.uint32, every)
+    count = len(objects)
     return PageCharacters(
-        codes=column(calls.code, np.uint32, every),
-        boxes=boxes,
+        codes=codes,
+        boxes=np.zeros((num_characters, 4), np.float32),
         is_generated=is_generated,
         is_mapped=is_mapped,
         object_number=object_number,
-        objects=_text_objects(handle, objects, first, to_pixels),
+        objects=TextObjects(
+            handles=objects,
+            first=np.array(first, np.int32),
+            render_modes=np.zeros(count, np.int8),
+            font_sizes=np.zeros(count, np.float32),
+            colours=np.zeros((count, 4), np.uint8),
+            angles=np.zeros(count, np.float32),
+        ),
     )
+
+
+def read_characters(
+    text_page: Any, unplaced: PageCharacters, to_pixels: NDArray[np.float64], boxes: NDArray[np.float32]
+) -> PageCharacters:
+    """All that is known of the characters of an open text page.
+
+    Args:
+        text_page: of pypdfium2.
+        unplaced: from `read_unplaced`.
+        to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
+        boxes: (n, 4) of the characters, from `read_boxes`.
+    """
+    objects = _text_objects(
+        pointer_to(text_page.raw), unplaced.objects.handles, unplaced.objects.first.tolist(), to_pixels
+    )
+    return replace(unplaced, boxes=boxes, objects=objects)
 
 
 def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], NDArray[np.int32]]:

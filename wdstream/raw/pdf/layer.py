@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
-from wdstream.raw.pdf.characters import PageCharacters, find_span, read_boxes, read_characters, read_spans
+from wdstream.raw.pdf.characters import (
+    PageCharacters,
+    find_span,
+    read_boxes,
+    read_characters,
+    read_spans,
+    read_unplaced,
+)
 
 _AWAY = 1.0
 """In ems: characters that are further from their text object than this are not where PDFium says."""
@@ -73,6 +80,8 @@ class TextLayer:
 
     def boxes_of(self, numbers: NDArray[np.intp]) -> NDArray[np.float32]:
         """(k, 4) boxes of some characters, by number; a few take far less time than all."""
+        if "boxes" in self.__dict__:  # all were read before
+            return self.boxes[numbers]
         return read_boxes(self._text_page, numbers.tolist(), self._to_pixels)
 
     def put_in_place(self, handles: Sequence[int], boxes: NDArray[np.float32]) -> bool:
@@ -103,6 +112,11 @@ class TextLayer:
         return True
 
     @cached_property
+    def unplaced(self) -> PageCharacters:
+        """The characters without their places and looks, as `read_unplaced` has them."""
+        return read_unplaced(self._text_page, self.text_codes, self.num_characters)
+
+    @cached_property
     def characters(self) -> PageCharacters:
         """All that is known of each character; takes a few microseconds per character."""
-        return read_characters(self._text_page, self.num_characters, self._to_pixels, self.boxes)
+        return read_characters(self._text_page, self.unplaced, self._to_pixels, self.boxes)

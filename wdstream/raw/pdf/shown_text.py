@@ -18,7 +18,7 @@ from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
-from wdstream.text.script import script_of
+from wdstream.text.script import is_east_asian, script_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,20 @@ def read_shown_text(
     return ShownText(text=text, meta=meta, mapped=mapped)
 
 
+def _text_without_places(layer: TextLayer, keep: NDArray[np.bool_]) -> tuple[str, float] | None:
+    """`_text_of` a page without accents apart, of which some characters have no map; None where that depends on where
+    characters are: to read all places takes longer than all else of such a page."""
+    fonts = read_fonts(layer.unplaced)
+    characters = mended_codes(layer.unplaced, fonts)
+    codes = characters.codes
+    has_accents = not is_sign(codes[is_sign(codes, "any")], "common").all()
+    if has_accents or needs_places(codes) or is_east_asian(codes).any():
+        return None
+    keep = keep & ~bracket_pieces(characters, fonts)
+    text = page_text(characters, keep)
+    return text, mapped_share(characters, keep, fonts, text)
+
+
 def _text_of(
     layer: TextLayer, keep: NDArray[np.bool_], annotations: Mapping[int, int], order: LineOrder
 ) -> tuple[str, float]:
@@ -86,8 +100,12 @@ def _text_of(
     if is_plain and is_sign(layer.text_codes, "any").any():
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
-    if is_plain and not is_eastern and not layer.has_unmapped and not needs_places(layer.text_codes):
-        return layer.text, mapped_share_of_text(layer.text)
+    if is_plain and not is_eastern and not needs_places(layer.text_codes):
+        if not layer.has_unmapped:
+            return layer.text, mapped_share_of_text(layer.text)
+        without_places = _text_without_places(layer, keep)
+        if without_places is not None:
+            return without_places
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)
     characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))

@@ -28,6 +28,7 @@ _WORD_GAP = 0.17  # of the em: more between two letters is a space
 _LINE_GAP = 2.0  # of the em: more between two characters of one height is a line end
 _TALL = 3.0  # of the height of a letter: no font is larger
 _MOST_PAIRS = 400_000
+_FEW = 16  # signs whose neighbours are looked at before all letters
 _SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
 
 
@@ -112,12 +113,16 @@ def _is_over_any_letter(
     letters = np.flatnonzero(_is_letter(codes))
     if len(signs) * len(letters) > _MOST_PAIRS:
         return True
-    boxes, own = boxes_of(letters), boxes_of(signs)
-    ems = _TALL * (boxes[:, 3] - boxes[:, 1])
-    for sign, box in zip(signs.tolist(), own, strict=True):
-        pairs = _Pairs(np.repeat(box[None], len(letters), axis=0), boxes, ems, np.False_)
-        if pairs.places(np.full(len(letters), codes[sign])).any():
-            return True
+    own = boxes_of(signs)
+    at = np.searchsorted(letters, signs[:_FEW])
+    beside = np.unique(letters[np.clip(np.concatenate([at - 1, at]), 0, len(letters) - 1)]) if len(letters) else letters
+    for numbers in (beside, letters):  # an accent is mostly next to its letter, and boxes of all take their time
+        boxes = boxes_of(numbers)
+        ems = _TALL * (boxes[:, 3] - boxes[:, 1])
+        for sign, box in zip(signs.tolist(), own, strict=True):
+            pairs = _Pairs(np.repeat(box[None], len(numbers), axis=0), boxes, ems, np.False_)
+            if pairs.places(np.full(len(numbers), codes[sign])).any():
+                return True
     return False
 
 
