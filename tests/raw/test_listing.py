@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,20 @@ def test_no_folder(tmp_path: Path) -> None:
     touch(tmp_path, "a.pdf")
     with pytest.raises(ConfigError, match="found a file"):
         list_files(tmp_path / "a.pdf")
+
+
+def test_a_folder_of_many_files_is_listed_in_little_memory(tmp_path: Path) -> None:
+    names = [f"page-{number:06d}" for number in range(6_000)]
+    for name in names:
+        (tmp_path / f"{name}.jpg").touch()
+        (tmp_path / f"{name}.txt").touch()
+    list_files(tmp_path)  # what is kept for all folders
+    tracemalloc.start()
+    try:
+        listing = list_files(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [file.path for file in listing.files] == [f"{name}.jpg" for name in names]
+    assert all(file.sidecars == (f"{name}.txt",) for file, name in zip(listing.files, names, strict=True))
+    assert peak / (2 * len(names)) < 600, "bytes for each file"

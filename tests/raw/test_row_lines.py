@@ -61,6 +61,19 @@ def test_a_range_begins_at_the_row_that_was_reached() -> None:
     assert begun == [marks[1], line_1402, marks[1], marks[2]], "only what is after a mark, and not passed, is nearer"
 
 
+def test_a_file_that_is_still_read_moves_on_none_that_was_opened_since(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_bytes(b"long line\n" * 9)
+    two.write_bytes(b"".join(b"%d\n" % number for number in range(1, 21)))
+    with one.open("rb") as first, two.open("rb") as second:
+        rows = rows_from_mark(first, find_lines, [0], 1, 9, reached_in(one))
+        next(rows)
+        reached = reached_in(two)
+        assert [number for number, _line in rows] == [*range(2, 10)]
+        assert [*rows_from_mark(second, find_lines, [0], 12, 2, reached)] == [(12, b"12\n"), (13, b"13\n")]
+        assert [*rows_from_mark(second, find_lines, [0], 13, 1, reached_in(two))] == [(13, b"13\n")]
+
+
 def test_a_row_that_was_reached_is_of_the_file_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"a\nb\n")

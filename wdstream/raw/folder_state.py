@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from wdstream.raw.folders import Folder, FolderWalk
@@ -10,6 +11,7 @@ from wdstream.raw.remote.access import name_below, store_of
 
 OUTPUT_MARK = "make-shards.json"
 """The file by which the output of make-shards is known, and passed over."""
+_AT_ONCE = 1024
 
 
 class FolderState:
@@ -20,8 +22,13 @@ class FolderState:
 
     def add(self, folder: Folder) -> None:
         """Take in the next folder."""
-        files = "".join(f"\0{name}\0{found.num_bytes} {found.version}" for name, found in folder.files.items())
-        text = f"{folder.path}{files}\0\0{folder.trouble}{folder.passed_over}{folder.is_output}\n"
+        files = (f"\0{name}\0{found.num_bytes} {found.version}" for name, found in folder.files.items())
+        self._add(folder.path)
+        while some := "".join(islice(files, _AT_ONCE)):
+            self._add(some)
+        self._add(f"\0\0{folder.trouble}{folder.passed_over}{folder.is_output}\n")
+
+    def _add(self, text: str) -> None:
         self._content.update(text.encode("utf-8", "surrogatepass"))
 
     def digest(self) -> str:

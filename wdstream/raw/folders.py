@@ -8,11 +8,14 @@ nowhere or out of the raw folder, and a pipe are named, and cost themselves.
 
 import os
 import stat
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from wdstream.raw.listed.packed import PackedList
 
 Identity = tuple[int, int]
 LEADS_OUT = "is a link that leads out of the folder; allow it with --allow-outside-links, or copy what it leads to"
@@ -27,20 +30,53 @@ class FoundFile(NamedTuple):
     is_link: bool
 
 
+class FolderFiles(Collection[str]):
+    """Names of the files of a folder, of which there may be a million, in their order; with what is known of each.
+
+    Args:
+        files: them, sorted by name.
+    """
+
+    def __init__(self, files: Iterable[tuple[str, FoundFile]] = ()) -> None:
+        self._names: list[str] = []
+        self._found: PackedList[FoundFile] = PackedList(tuple, FoundFile._make)
+        for name, found in files:
+            self.add(name, found)
+
+    def add(self, name: str, found: FoundFile) -> None:
+        """Take in a file, whose name comes after all others."""
+        self._names.append(name)
+        self._found.append(found)
+
+    def items(self) -> Iterator[tuple[str, FoundFile]]:
+        """The files by name, in their order."""
+        return zip(self._names, self._found, strict=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        place = bisect_left(self._names, name) if isinstance(name, str) else len(self)
+        return place < len(self) and self._names[place] == name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
     """What is in one folder.
 
     Attributes:
         path: relative to the raw folder, with a slash at its end; empty for the raw folder.
-        files: by name, in their order; links to files that are read by their own names are not among them.
+        files: in their order; links to files that are read by their own names are not among them.
         trouble: names of the folder, or in it ("" is the folder itself), that cannot be read, and why.
         passed_over: number of links to what is read by its own name.
         is_output: whether the folder is passed over, as it holds what make-shards wrote.
     """
 
     path: str
-    files: dict[str, FoundFile]
+    files: FolderFiles
     trouble: tuple[tuple[str, str], ...] = ()
     passed_over: int = 0
     is_output: bool = False
@@ -89,60 +125,80 @@ class FolderWalk:
                 if identity in self._seen:
                     continue
                 self._seen.add(identity)
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+                names, linked = _entries(folder)
             except OSError as error:
-                yield Folder(path=path, files={}, trouble=(("", f"cannot be listed: {error.strerror}"),))
+                yield Folder(path=path, files=FolderFiles(), trouble=(("", f"cannot be listed: {error.strerror}"),))
                 continue
-            if path and self._is_output([entry.name for entry in entries]):
-                yield Folder(path=path, files={}, is_output=True)
+            if path and self._is_output(names):
+                yield Folder(path=path, files=FolderFiles(), is_output=True)
                 continue
-            yield self._sorted(path, [entry for entry in entries if not entry.name.startswith(".")], folders, links)
+            yield self._sorted(path, names, linked, folders, links)
 
-    def _sorted(self, path: str, entries: list["os.DirEntry[str]"], folders: deque[str], links: deque[str]) -> Folder:
+    def _sorted(
+        self, path: str, names: list[str], linked: Collection[str], folders: deque[str], links: deque[str]
+    ) -> Folder:
         """Tell the entries of a folder apart: files, folders to walk, links to follow, and what costs itself."""
-        files: dict[str, FoundFile] = {}
+        files = FolderFiles()
         trouble: list[tuple[str, str]] = []
         passed_over = 0
-        for entry in entries:
+        folder = f"{self._raw}/{path}"
+        for name in names:
+            if name.startswith("."):
+                continue
+            is_link = name in linked
             try:
-                is_link = entry.is_symlink()
-                reason = self._refusal(entry) if is_link else None
-                state = entry.stat()
+                reason = self._refusal(folder + name) if is_link else None
+                state = os.stat(folder + name)  # noqa: PTH116 - a Path for each of millions takes longer than this
             except OSError as error:
-                what = "a link to nothing that can be read" if entry.is_symlink() else "cannot be read"
-                trouble.append((entry.name, f"{what}: {error.strerror}"))
+                what = "a link to nothing that can be read" if is_link else "cannot be read"
+                trouble.append((name, f"{what}: {error.strerror}"))
                 continue
             if reason is not None:
-                trouble.append((entry.name, reason))
+                trouble.append((name, reason))
             elif stat.S_ISDIR(state.st_mode):
-                (links if is_link else folders).append(f"{path}{entry.name}/")
+                (links if is_link else folders).append(f"{path}{name}/")
             elif not stat.S_ISREG(state.st_mode):
-                trouble.append((entry.name, "is a pipe, a socket or a device, not a file"))
-            elif (is_link or self._is_linked) and self._is_seen(entry, state, is_link=is_link):
+                trouble.append((name, "is a pipe, a socket or a device, not a file"))
+            elif (is_link or self._is_linked) and self._is_seen(folder + name, name, state, is_link=is_link):
                 passed_over += 1
             else:
-                version = f"{state.st_mtime_ns} {state.st_ctime_ns}"
-                files[entry.name] = FoundFile(state.st_size, version, is_link)
+                files.add(name, FoundFile(state.st_size, f"{state.st_mtime_ns} {state.st_ctime_ns}", is_link))
         return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over)
 
-    def _refusal(self, entry: "os.DirEntry[str]") -> str | None:
-        if self._allow_outside or _is_below(os.path.realpath(entry.path), self._root):
+    def _refusal(self, link: str) -> str | None:
+        if self._allow_outside or _is_below(os.path.realpath(link), self._root):
             return None
         return LEADS_OUT
 
-    def _is_seen(self, link: "os.DirEntry[str]", state: os.stat_result, *, is_link: bool) -> bool:
+    def _is_seen(self, path: str, name: str, state: os.stat_result, *, is_link: bool) -> bool:
         """Whether a link leads to a file that is read by its own name, or that another link led to."""
-        target = os.path.realpath(link.path)
+        target = os.path.realpath(path)
         if is_link and _is_below(target, self._root):
             parts = Path(os.path.relpath(target, self._root)).parts
             is_hidden = any(part.startswith(".") for part in parts) or _is_below(target, self._excluded or "\0")
             if not is_hidden and self._is_read(parts[-1]):
                 return True
-        if not self._is_read(link.name):  # a text next to several files may be the text of each
+        if not self._is_read(name):  # a text next to several files may be the text of each
             return False
         is_seen = _identity(state) in self._seen
         self._seen.add(_identity(state))
         return is_seen
+
+
+def _entries(folder: Path) -> tuple[list[str], set[str]]:
+    """Names in a folder, sorted, and those of them that are links: entries themselves take a kilobyte each.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    names, linked = list[str](), set[str]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if entry.is_symlink():
+                linked.add(entry.name)
+    names.sort()
+    return names, linked
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +22,7 @@ from wdstream.raw.folder_state import OUTPUT_MARK, FolderState, is_output_folder
 from wdstream.raw.folders import LEADS_OUT, Folder
 from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.listed.folders import FolderTree, ListedFolder, OpenFolder, Stamps, above
-from wdstream.raw.listed.packed import TextHashes, pack, packed_texts, unpack
+from wdstream.raw.listed.packed import PackedList, TextHashes, pack_many, packed_texts, unpack_many
 from wdstream.raw.mets.finding import find_mets, read_all
 from wdstream.raw.mets.groups import NO_GROUPS, MetsGroups
 from wdstream.raw.mets.workspace import MetsImage, MetsWorkspace
@@ -29,6 +30,7 @@ from wdstream.raw.registry import (
     companion_names,
     doubtful_suffixes,
     page_suffixes,
+    source_of_kind,
     source_of_name,
     without_suffix,
 )
@@ -150,11 +152,12 @@ class _Census:
         owned = _owned_by_pages(folder)
         names = [name for name in folder.files if name not in owned]
         path = self._raw / folder.path
-        found = {name: source for name in names if (source := source_of_name(path, name))}
+        left_out = copies.keys() | described
+        found = ((name, source_of_name(path, name)) for name in names)
         for name, plain in copies.items():
             reason = f"is next to {plain}, of which it seems to be a copy; remove one, or give it another name"
             self.unreadable.append((f"{folder.path}{name}", reason))
-        return {name: source for name, source in found.items() if name not in copies and name not in described}
+        return {name: source for name, source in found if source is not None and name not in left_out}
 
     def sort_out(self) -> None:
         """Sort the files of all folders, once every one has been added: texts may be in other folders."""
@@ -169,7 +172,7 @@ class _Census:
     def _add_others(self, listed: ListedFolder, described: Collection[str]) -> None:
         """Tell apart the files of a folder that are neither raw files nor theirs by their names alone."""
         used = set[str]()
-        for name in unpack(listed.others):
+        for name in unpack_many(listed.others):
             path = f"{listed.path}{name}"
             if path in self._chosen:
                 used.add(name)
@@ -178,8 +181,8 @@ class _Census:
             elif not self._texts.is_matched(listed.path, name) and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
-        listed.use(listed.open().files if used else (), used)
-        listed.others = b""
+        listed.use(listed.open().names if used else (), used)
+        listed.others = ()
 
     def _read_mets(self) -> set[str]:
         """Read the METS files of all folders, whose paths are returned; a damaged one changes nothing."""
@@ -187,20 +190,20 @@ class _Census:
         if found:
             self._kinds = {one.path + name: kind for one in self.tree for name, kind in _kinds(one.open())}
         for path, digest in read_all(self._raw, found, self.mets, self.unreadable):
-            found[path].use(found[path].open().files, {path[len(found[path].path) :]})
+            found[path].use(found[path].open().names, {path[len(found[path].path) :]})
             self._read_whole.append(f"{path}\0{digest}\n")
         return {*found}
 
     def _add_files(self, listed: ListedFolder) -> None:
         """Take in the raw files of one folder and the files of sidecar.py; all others are noted for later."""
         folder = listed.open()
-        bare_names = {name: without_suffix(name)[0] for name, source in folder.sources.items() if source.takes_sidecar}
-        sidecars = find_sidecars(folder.files, bare_names)
-        sidecar_names = set[str]().union(*sidecars.values())
-        rows: list[tuple[Any, ...]] = []
+        bare_names = {name: without_suffix(name)[0] for name, kind in _kinds(folder) if kind is not None}
+        sidecars = find_sidecars(folder.names, bare_names)
+        sidecar_names = {*chain.from_iterable(sidecars.values())}
+        rows: PackedList[tuple[Any, ...]] = PackedList(tuple, tuple)
         used, others = set[str](), list[str]()
-        for name, found in folder.files.items():
-            source = folder.sources.get(name)
+        for name, kind, num_bytes in zip(folder.names, folder.kinds, folder.sizes, strict=True):
+            source = None if kind is None else source_of_kind(kind)
             if source is None:
                 if name in sidecar_names or name in listed.copies:
                     used.add(name)
@@ -211,15 +214,15 @@ class _Census:
             if path in self.mets.unused:
                 continue
             bare = bare_names.get(name) or without_suffix(name)[0]
-            file = self._raw_file(listed, (name, bare), source, found.num_bytes, sidecars.get(name, ()))
-            if source.may_belong_to_rows and listed.has_rows and not sidecars[name] and not file.texts:
+            file = self._raw_file(listed, (name, bare), source, num_bytes, sidecars.get(name, ()))
+            if source.may_belong_to_rows and listed.has_rows and not sidecars.get(name) and not file.texts:
                 self.left_to_rows.append(path)
             else:
                 rows.append(file.to_row())
                 self._stems.add(file.stem)
             used.add(name)
-        listed.use(folder.files, used)
-        listed.raw_files, listed.others = pack(rows), pack(others) if others else b""
+        listed.use(folder.names, used)
+        listed.raw_files, listed.others = rows.packed(), pack_many(others)
 
     def _raw_file(
         self, listed: ListedFolder, names: tuple[str, str], source: Source, num_bytes: int, sidecars: Collection[str]
@@ -273,7 +276,7 @@ class _Census:
             for row in rows:
                 packed.append_plain(row)
         for folder in self.tree:
-            folder.raw_files = b""
+            folder.raw_files = ()
         return packed
 
     def digest(self) -> str:
@@ -286,17 +289,15 @@ class _Census:
         return content.hexdigest()
 
 
-def _rows(folder: ListedFolder) -> list[tuple[Any, ...]]:
+def _rows(folder: ListedFolder) -> Iterator[tuple[Any, ...]]:
     """Records of the raw files of a folder."""
-    rows: list[tuple[Any, ...]] = unpack(folder.raw_files)
-    return rows
+    return unpack_many(folder.raw_files)
 
 
 def _kinds(folder: OpenFolder) -> Iterator[tuple[str, str | None]]:
     """The kind of each file that METS may say is a page, None for any other."""
-    for name in folder.files:
-        source = folder.sources.get(name)
-        yield name, source.kind if source is not None and source.takes_sidecar else None
+    for name, kind in zip(folder.names, folder.kinds, strict=True):
+        yield name, kind if kind is not None and source_of_kind(kind).takes_sidecar else None
 
 
 def _owned_by_pages(folder: Folder) -> set[str]:

@@ -5,6 +5,7 @@ form finds rows from a place on, and tells the place of each, and its bytes, or 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,7 +63,7 @@ class ReachedRow:
     place: int = 0
 
 
-_reached = ReachedRow()
+_reached: ContextVar[ReachedRow | None] = ContextVar("reached", default=None)
 """The row that this process read last: it mostly reads on where it stopped."""
 
 
@@ -75,9 +76,11 @@ def reached_in(path: Path) -> ReachedRow:
     if store_of(path) is not None:
         return ReachedRow()
     identity = raw_state(path).identity
-    if _reached.file != identity:
-        _reached.file, _reached.number, _reached.place = identity, 0, 0
-    return _reached
+    reached = _reached.get()
+    if reached is None or reached.file != identity:
+        reached = ReachedRow(file=identity)  # another one: whoever still reads the file before moves its own on
+        _reached.set(reached)
+    return reached
 
 
 def rows_from_mark(

@@ -1,12 +1,13 @@
 """Folders as they were walked, packed; and what is in them, in the order of whole paths without sorting it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import sys
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from wdstream.raw.folders import Folder, FoundFile
-from wdstream.raw.listed.packed import pack, unpack
-from wdstream.raw.registry import source_of_kind
+from wdstream.raw.folders import Folder
+from wdstream.raw.listed.packed import pack_many, unpack_many
 from wdstream.raw.source import Source
 
 _T = TypeVar("_T")
@@ -18,12 +19,14 @@ class OpenFolder:
     """A folder with its files.
 
     Attributes:
-        files: by name, in their order.
-        sources: which read which of them.
+        names: of them, in their order.
+        kinds: of the source that reads each; None where none does.
+        sizes: of each, in bytes.
     """
 
-    files: Mapping[str, FoundFile]
-    sources: Mapping[str, Source]
+    names: Sequence[str]
+    kinds: Sequence[str | None]
+    sizes: Sequence[int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,9 +50,9 @@ class ListedFolder:
     copies: Mapping[str, str]
     described: Collection[str]
     used: bytes = b""
-    raw_files: bytes = b""
-    others: bytes = b""
-    _files: bytes = field(default=b"", repr=False)
+    raw_files: tuple[bytes, ...] = ()
+    others: tuple[bytes, ...] = ()
+    _files: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(
@@ -62,11 +65,10 @@ class ListedFolder:
         described: Collection[str],
     ) -> "ListedFolder":
         """A folder of the walk, with the sources of its raw files by name."""
-        kinds = {name: source.kind for name, source in sources.items()}
-        files = [
-            (name, kinds.get(name), found.num_bytes, found.version, found.is_link)
+        files = (
+            (name, source.kind if (source := sources.get(name)) else None, found.num_bytes, found.version)
             for name, found in folder.files.items()
-        ]
+        )
         listed = cls(
             path=folder.path,
             has_trouble=bool(folder.trouble),
@@ -74,29 +76,28 @@ class ListedFolder:
             copies=copies,
             described=described,
         )
-        listed._files = pack(files)
+        listed._files = pack_many(files)
         return listed
 
     def open(self) -> OpenFolder:
         """Its files, unpacked for the moment."""
-        files: dict[str, FoundFile] = {}
-        sources: dict[str, Source] = {}
-        for name, kind, num_bytes, version, is_link in unpack(self._files):
-            files[name] = FoundFile(num_bytes, version, is_link)
-            if kind is not None:
-                sources[name] = source_of_kind(kind)
-        return OpenFolder(files=files, sources=sources)
+        names, kinds, sizes = list[str](), list[str | None](), array("q")
+        for name, kind, num_bytes, _version in unpack_many(self._files):
+            names.append(name)
+            kinds.append(kind and sys.intern(kind))
+            sizes.append(num_bytes)
+        return OpenFolder(names=names, kinds=kinds, sizes=sizes)
 
-    def use(self, files: Iterable[str], names: Collection[str]) -> None:
+    def use(self, files: Sequence[str], names: Collection[str]) -> None:
         """Note which of its files, all of which are given in their order, decide what is in the shards."""
         if names:
-            before = self.used or bytes(len([*files]))
+            before = self.used or bytes(len(files))
             self.used = bytes(flag or name in names for flag, name in zip(before, files, strict=True))
 
     def stamps(self) -> Iterator[tuple[str, int, str]]:
         """Path, size and version of each file that decides what is in the shards, in their order."""
         if self.used:
-            for flag, (name, _kind, num_bytes, version, _is_link) in zip(self.used, unpack(self._files), strict=True):
+            for flag, (name, _kind, num_bytes, version) in zip(self.used, unpack_many(self._files), strict=True):
                 if flag:
                     yield f"{self.path}{name}", num_bytes, version
 

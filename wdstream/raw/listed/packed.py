@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -27,6 +28,17 @@ def pack(value: Any) -> bytes:
 def unpack(data: bytes) -> Any:
     """The inverse of `pack`."""
     return marshal.loads(zlib.decompress(data))
+
+
+def pack_many(values: Iterable[Any]) -> tuple[bytes, ...]:
+    """Plain values, as `pack` takes them, a block at a time: there may be millions."""
+    rest = iter(values)
+    return tuple(pack(block) for block in iter(lambda: [*islice(rest, _BLOCK)], []))
+
+
+def unpack_many(blocks: Iterable[bytes]) -> Iterator[Any]:
+    """The inverse of `pack_many`, of which one block is in memory."""
+    return chain.from_iterable(map(unpack, blocks))
 
 
 class PackedList(Sequence[_T], Generic[_T]):
@@ -58,6 +70,10 @@ class PackedList(Sequence[_T], Generic[_T]):
         """Take in several, in order."""
         for record in records:
             self.append(record)
+
+    def packed(self) -> tuple[bytes, ...]:
+        """What `pack_many` makes of what `dump` gave."""
+        return (*self._blocks, pack(self._rest)) if self._rest else (*self._blocks,)
 
     def plain(self) -> Iterator[Any]:
         """What `dump` gave for each record, in order."""

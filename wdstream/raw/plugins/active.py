@@ -80,7 +80,7 @@ def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_out
     num_bytes = 0
     for folder in folders:
         outputs += [folder.path.rstrip("/")] if folder.is_output else []
-        for name, found in sorted(folder.files.items()):
+        for name, found in folder.files.items():
             num_bytes += found.num_bytes
             used.append(f"{folder.path}{name}\0{found.num_bytes}")
             stamps.append(f"{used[-1]} {found.version}")

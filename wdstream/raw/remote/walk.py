@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from wdstream.raw.folders import Folder, FoundFile
+from wdstream.raw.folders import Folder, FolderFiles, FoundFile
 from wdstream.raw.remote.store import RawStore, StoreEntry
 
 _NO_NAMES = ("", ".", "..")
@@ -36,10 +36,10 @@ class StoreWalk:
                     (entry for page in self._store.entries(path) for entry in page), key=lambda entry: entry.name
                 )
             except OSError as error:
-                yield Folder(path=path, files={}, trouble=(("", f"cannot be listed: {error.strerror}"),))
+                yield Folder(path=path, files=FolderFiles(), trouble=(("", f"cannot be listed: {error.strerror}"),))
                 continue
             if path and self._is_output([entry.name for entry in entries]):
-                yield Folder(path=path, files={}, is_output=True)
+                yield Folder(path=path, files=FolderFiles(), is_output=True)
                 continue
             shown = [entry for entry in entries if entry.name in _NO_NAMES or not entry.name.startswith(".")]
             below = (entry.name for entry in shown if entry.state is None)
@@ -50,9 +50,9 @@ class StoreWalk:
 def _folder_of(path: str, entries: list[StoreEntry]) -> Folder:
     reason = "has a name that no file system has; rename it"
     unusual = tuple((entry.name or _NAMELESS, reason) for entry in entries if entry.name in _NO_NAMES)
-    files = {
-        entry.name: FoundFile(num_bytes=entry.state.num_bytes, version=entry.state.version, is_link=False)
+    files = FolderFiles(
+        (entry.name, FoundFile(entry.state.num_bytes, entry.state.version, is_link=False))
         for entry in entries
         if entry.state is not None and entry.name not in _NO_NAMES
-    }
+    )
     return Folder(path=path, files=files, trouble=unusual)

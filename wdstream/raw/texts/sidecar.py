@@ -22,21 +22,22 @@ _NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re
 PAGE_BREAK = "\f"
 
 
-def find_sidecars(names: Iterable[str], bare_names: Mapping[str, str]) -> dict[str, set[str]]:
-    """The text files of a folder, by the name of the raw file whose text they are.
+def find_sidecars(names: Iterable[str], bare_names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The text files of a folder, sorted, by the name of each raw file that has any, whose text they are.
 
     Args:
         names: of all files of the folder.
         bare_names: of each raw file that may have sidecars, its name without suffix.
     """
-    texts: dict[str, set[str]] = {}
+    texts: dict[str, list[str]] = {}
     for name in names:
         match = _NAME.fullmatch(name)
         if match:
-            texts.setdefault(match["name"], set()).add(name)
+            texts.setdefault(match["name"], []).append(name)
             if match["page"]:
-                texts.setdefault(match["name"] + match["page"], set()).add(name)
-    return {name: texts.get(name, set()) | texts.get(bare, set()) for name, bare in bare_names.items()}
+                texts.setdefault(match["name"] + match["page"], []).append(name)
+    found = ((name, texts.get(name, ()), texts.get(bare, ())) for name, bare in bare_names.items())
+    return {name: (*sorted({*own, *others}),) for name, own, others in found if own or others}
 
 
 class Sidecars:
