@@ -1,7 +1,7 @@
 """How datasets are called: the same in plans, reports and evaluations, mixes without a name too."""
 
-from wdstream.config.build import set_name, sets_of
-from wdstream.config.schema import Config
+from wdstream.config.build import sets_of
+from wdstream.config.schema import Config, set_name
 
 
 def test_a_mix_without_a_name_has_one() -> None:

@@ -54,7 +54,7 @@ def model_export_command(
         require_hub(push)
     _say(export_run(run, out, step=step, merge=merge, dtype=dtype, base=base, average=ema))
     if push is not None:
-        console.print(push_folder(out, push), highlight=False, soft_wrap=True)
+        console.print(str(push_folder(out, push)), highlight=False, soft_wrap=True)
 
 
 @model_app.command("merge")

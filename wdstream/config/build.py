@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig
+from wdstream.config.schema import Config, DataConfig, DatasetConfig, TilingConfig, set_name
 from wdstream.errors import ConfigError
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
@@ -168,8 +168,3 @@ def sets_of(config: Config) -> list[tuple[str, str]]:
             yield from inside(entry.datasets) if entry.datasets else [(set_name(entry), entry.path)]
 
     return [*inside(config.data.train), *inside(config.data.eval)]
-
-
-def set_name(entry: DatasetConfig) -> str:
-    """How a dataset or an evaluation set is called in reports and settings."""
-    return entry.name or Path(entry.path).name or "mix"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from wdstream.config.idle import idle_settings
 from wdstream.config.other_names import OTHER_NAMES
 from wdstream.config.speed import compile_problems
 from wdstream.config.training import TrainConfig
@@ -78,6 +79,11 @@ def leaf_datasets(entries: Iterable[DatasetConfig]) -> Iterator[DatasetConfig]:
             yield entry
 
 
+def set_name(entry: DatasetConfig) -> str:
+    """How a dataset or an evaluation set is called in reports and settings."""
+    return entry.name or Path(entry.path).name or "mix"
+
+
 class StreamingConfig(Settings):
     """`data.streaming:` train from tars without an index, read front to back; see docs/plan.md for what that costs.
 
@@ -146,6 +152,16 @@ class DataConfig(PlanSettings, PixelSettings):
     """Keeps on this machine what is read from URLs, for all its processes; None asks the store each time."""
     streaming: StreamingConfig | None = None
     """None plans from an index; `{}` streams tars that have none, with the settings above."""
+
+    @property
+    def eval_names(self) -> list[str]:
+        """How the evaluation sets are called."""
+        return [set_name(entry) for entry in self.eval]
+
+    @property
+    def loss_weights(self) -> list[float]:
+        """Of each dataset that is trained on, in the order of the plan."""
+        return [entry.loss_weight for entry in leaf_datasets(self.train)]
 
     @model_validator(mode="after")
     def _weighs_what_is_trained(self) -> Self:
@@ -274,7 +290,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     Relative paths inside stay relative to the working directory, as on the command line.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or does not fit the schema; names each wrong key.
+        ConfigError: the file is missing, is not YAML, or does not fit the schema, or a setting has no effect; names
+            each wrong key.
     """
     try:
         tree = _read_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -288,7 +305,10 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         raise ConfigError(
             f"{path}: expected sections model:, data:, text:, tiling:, train:, found {type(tree).__name__}"
         )
-    return config_from_tree(tree, overrides, path)
+    config = config_from_tree(tree, overrides, path)
+    if idle := list(idle_settings(config)):
+        raise ConfigError("\n  ".join([f"{path}:", *idle]))
+    return config
 
 
 def config_from_tree(tree: dict[str, Any], overrides: tuple[str, ...], path: Path) -> Config:

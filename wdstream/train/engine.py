@@ -1,6 +1,5 @@
 """What a step needs, put together: the model as it is trained, its optimizer, and their places among the processes."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,9 +7,7 @@ from typing import TYPE_CHECKING
 from accelerate import Accelerator
 
 from wdstream.config.schema import Config
-from wdstream.errors import TrainError
 from wdstream.families.base import Family
-from wdstream.families.shared.model_folder import read_model_folder
 from wdstream.proofs.checkpoint import require_finite, require_token_rows
 from wdstream.train.launch.accelerator import is_sharded
 from wdstream.train.launch.zero import zero_stage
@@ -22,7 +19,7 @@ from wdstream.train.model.kernels import describe_kernels
 from wdstream.train.model.load import compute_dtype, load_model, trains_vision
 from wdstream.train.model.sharded import found_by_main, load_spread, prepare_spread
 from wdstream.train.model.unreached import find_unreached, freeze_named
-from wdstream.train.optimizer.groups import freeze_parts, learning_groups, learns_from_images
+from wdstream.train.optimizer.groups import freeze_parts, learning_groups, learns_from_images, own_settings
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.step.blank import batch_form
 from wdstream.train.step.loss import LossHead
@@ -58,7 +55,6 @@ def open_engine(
         TrainError: the model cannot be loaded, or nothing of it is trainable.
     """
     family = family.for_attention(config.model.attn)
-    require_trainable_weights(config)
     attention = family.attention_setting(config.model.attn)
     is_main, takes_padding = accelerator.is_main_process, family.padding_side is not None
 
@@ -73,11 +69,12 @@ def open_engine(
         return model
 
     bare = load_spread(accelerator, load)
-    freeze_parts(bare, config.train)
+    freeze_parts(bare, config.train, decays_tables=decays_tables)
     head, has_vision = LossHead(bare), trains_vision(config) and learns_from_images(bare, config.train)
     unreached = found_by_main(accelerator, partial(find_unreached, bare, head, family)) if has_vision else ()
     freeze_named(bare, unreached)
     groups = learning_groups(bare, config.train, decays_tables=decays_tables)
+    own = own_settings(bare, config.train, decays_tables=decays_tables)
     compile_layers(bare, config, has_fixed_images=takes_padding)
     optimizer = make_optimizer(bare, config.train, groups)
     # Without their parameters, which are whole, and would be kept by them under FSDP.
@@ -97,25 +94,8 @@ def open_engine(
         needs_images=has_vision or is_sharded(accelerator),
         unreached=unreached,
         groups=groups,
+        own=own,
         objective=objective,
-    )
-
-
-def require_trainable_weights(config: Config) -> None:
-    """Refuse to train weights that are stored in a quantised form.
-
-    Raises:
-        TrainError: says in which.
-    """
-    stored = read_model_folder(config.model.path).config.get("quantization_config")
-    adapter = config.train.adapter
-    if stored is None or (adapter is not None and adapter.kind == "lora"):
-        return
-    method = stored.get("quant_method", "unknown") if isinstance(stored, Mapping) else stored
-    raise TrainError(
-        f"model.path: {config.model.path}: its weights are quantised already ({method}, by config.json), so "
-        f"{'nothing of them can be trained' if adapter is None else 'they are not quantised again'}; train an adapter "
-        "on them (train.adapter: {kind: lora}), or take the model in floating point"
     )
 
 

@@ -24,7 +24,6 @@ from wdstream.train.watch.flops import StepCost, cost_shares, device_peak
 from wdstream.train.watch.metrics import LogSettings, Metrics
 from wdstream.train.watch.page_losses import PageWatch
 from wdstream.train.watch.summary import StepMetrics
-from wdstream.train.watch.trackers import Trackers
 
 _SAY_EVERY = 12
 """The ranks look every 5 s whether a count is done that they wait for; one look of this many is printed."""
@@ -89,7 +88,7 @@ class Journal:
             first_step=counters.step,
             total_steps=run.total.known,
             log=log_settings(run),
-            trackers=lambda say: Trackers(run.files, run.config, first_step=counters.step, say=say),
+            trackers=run.trackers,
             is_main=run.is_main,
         )
         self.pages = PageWatch(run)

@@ -8,18 +8,15 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from wdstream.config.build import set_name
 from wdstream.config.schema import Config
-from wdstream.errors import ConfigError, FamilyError, PlanError, WdstreamError
-from wdstream.families.base import Family
-from wdstream.families.shared.model_folder import read_model_folder
+from wdstream.errors import ConfigError, PlanError, WdstreamError
 from wdstream.pipeline.planned import Plan
 from wdstream.pipeline.totals import SMALL_COUNT, StepCounter, kept_total, total_key
 from wdstream.plan.summary import no_step
-from wdstream.proofs.checkpoint import require_checkpoint
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
+from wdstream.train.before import prove_learning, prove_model, require_trainable_weights
 from wdstream.train.engine import engine_notes, open_engine
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
@@ -39,7 +36,6 @@ from wdstream.train.optimizer.optimizer import groups_with_state
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
 from wdstream.train.packages import require_packages
 from wdstream.train.saving.checkpoint import Checkpoints
-from wdstream.train.saving.keep_best import check_keep_best
 from wdstream.train.saving.start import check_start, find_start, open_checkpoints
 from wdstream.train.step.objective import objective_of
 from wdstream.train.step.skipped import require_steps, require_untrained
@@ -47,6 +43,7 @@ from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.watch.profile import check_profile
+from wdstream.train.watch.trackers import Trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +63,7 @@ class Run:
         average: of the weights (`train.ema`), or None.
         decays_tables: weight decay is on embeddings and position tables too, as in the runs of before.
         init: whose weights it began with in this start, or None.
+        trackers: where its figures go next to its own files; on the main process.
     """
 
     config: Config
@@ -80,6 +78,7 @@ class Run:
     average: AverageWeights | None = None
     decays_tables: bool = False
     init: WarmStart | None = None
+    trackers: Trackers | None = None
 
     @property
     def files(self) -> RunLayout:
@@ -115,8 +114,8 @@ class Run:
         return group_rates(self.engine.groups, step, self.config.train, total_steps=self._total_for(step))
 
     def learning_figures(self, step: int, z_loss: float) -> dict[str, float]:
-        """For the metrics of a step: its stage, the rates of parts that have their own, and the z-loss."""
-        found = learning_figures(step, self.config.train, total_steps=self._total_for(step))
+        """For the metrics of a step: its stage, rates and weight decays that are not the run's, and the z-loss."""
+        found = learning_figures(self.engine.own, step, self.config.train, total_steps=self._total_for(step))
         return found | ({"z_loss": z_loss} if self.config.train.z_loss else {})
 
     def saved(self) -> dict[str, int]:
@@ -144,7 +143,8 @@ class Run:
 
 
 def open_run(config: Config, accelerator: Accelerator, *, world: World | None = None) -> Run:
-    """Open the data, find the checkpoint to continue from, and load the model; nothing is written yet.
+    """Open the data, find the checkpoint to continue from, start the trackers, and load the model; nothing is written
+    yet but what tells the trackers' runs.
 
     Args:
         config: of the run.
@@ -154,7 +154,6 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     Raises:
         WdstreamError: see the parts.
     """
-    check_keep_best(config, map(set_name, config.data.eval))
     check_generation(config, is_sharded=is_sharded(accelerator))
     require_packages(config, accelerator.device)
     require_unsharded(config.train.adapter, is_sharded=is_sharded(accelerator))
@@ -169,12 +168,14 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
+        require_trainable_weights(config)
+        prove_learning(config, stream.family, is_new=start is None)
         messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
-    eval_plans = plan_sets(config, world_size=world.size)
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
     init = None if start else warm_start(config, accelerator, messages)
     settled = settle_estimated(config, stream.family, accelerator, messages)
+    trackers = open_trackers(config, start) if accelerator.is_main_process else None
     engine = open_engine(
         settled, accelerator, stream.family, decays_tables=decays_tables, objective=objective, init=init
     )
@@ -186,56 +187,24 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         stream=stream,
         start=start,
         messages=(*messages, *engine_notes(config, engine, decays_tables=decays_tables)),
-        eval_plans=eval_plans,
+        eval_plans=opened.eval_plans,
         total=total,
         engine=engine,
         checkpoints=checkpoints,
         average=checkpoints.average,
         decays_tables=decays_tables,
         init=init,
+        trackers=trackers,
     )
 
 
-def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str:
-    """Check a model folder before its weights are loaded; a message on its lengths. ZeRO-3 has its own way to load.
+def open_trackers(config: Config, start: Checkpoint | None) -> Trackers:
+    """What the figures go to, before anything is loaded for which somebody would wait in vain.
 
     Raises:
-        FamilyError: it is not whole, or not exact.
+        TrainError: a tracker does not start.
     """
-    from wdstream.proofs.lengths import require_exact_lengths  # the only part of a start that needs processors
-
-    if has_meta_device:
-        allowed = (config.model.allow_missing, config.model.allow_unexpected)
-        require_checkpoint(family, allow_missing=allowed[0], allow_unexpected=allowed[1])
-    message = require_exact_lengths(family.for_attention(config.model.attn))
-    prove_forced_family(config)
-    return message
-
-
-def prove_forced_family(config: Config) -> None:
-    """Let `wdstream doctor` look at a model that `model.family` calls by another name than its config.json.
-
-    Raises:
-        FamilyError: a check failed; says which, and what was found.
-    """
-    forced = config.model.family
-    if forced is None or forced == read_model_folder(config.model.path).model_type:
-        return
-    from wdstream.proofs.doctor import run_doctor
-
-    model = config.model
-    report = run_doctor(
-        model.path,
-        family=forced,
-        attn="sdpa" if model.attn.startswith("flash") else model.attn,  # flash attention cannot be run here
-        allow_missing=model.allow_missing,
-        allow_unexpected=model.allow_unexpected,
-    )
-    if not report.ok:
-        failed = [f"  {check.name}: {check.found}" for check in report.checks if not check.ok]
-        raise FamilyError(
-            "\n".join([f"model.family: {forced}: {model.path} is not of this family; wdstream doctor found:", *failed])
-        )
+    return Trackers(RunLayout(config.train.output), config, first_step=0 if start is None else start.step)
 
 
 def open_total(config: Config, stream: Stream, start: Checkpoint | None, *, is_main: bool) -> RunTotal:
@@ -289,8 +258,8 @@ def _count_data(total: RunTotal, plan: Plan, start: Checkpoint | None, *, is_mai
 
 
 def try_stream(config: Config, world: World) -> Opened:
-    """The training data, or why this process cannot open them: the others are to hear of it before they wait for it."""
+    """The data, or why this process cannot open them: the others are to hear of it before they wait for it."""
     try:
-        return Opened(stream=open_stream(config, world))
+        return Opened(stream=open_stream(config, world), eval_plans=plan_sets(config, world_size=world.size))
     except (WdstreamError, OSError) as error:
         return Opened(error=error)

@@ -28,7 +28,8 @@ def begin(workplace: Workplace, first: dict[str, Any], second: dict[str, Any]) -
 
 
 def test_everything_that_differs_is_named_at_once(workplace: Workplace, tmp_path: Path) -> None:
-    """Another working directory, so another output folder; another model, learning rate and version of torch. Copies of
+    """Another working directory, so another output folder; another model, evaluation set, learning rate and version of
+    torch. Copies of
     the data, and another number of threads, do not count."""
     (tmp_path / "elsewhere").mkdir()
     model = Path(shutil.copytree(workplace.root / "model", tmp_path / "model"))
@@ -36,13 +37,15 @@ def test_everything_that_differs_is_named_at_once(workplace: Workplace, tmp_path
     weights[len(weights) // 2] ^= 1
     (model / "model.safetensors").write_bytes(weights)
     shards = shutil.copytree(workplace.root / "shards", tmp_path / "shards")
+    other_set = shutil.copytree(workplace.root / "shards", tmp_path / "shards-eval")
     same, copies = ("train.output=run",), (f"data.train=[{{path: {shards}}}]", "data.workers=2")
+    evaluated = f"data.eval=[{{name: held_out, path: {other_set}}}]"
     status, said = begin(
         workplace,
         {"cwd": tmp_path, "settings": same},
         {
             "cwd": tmp_path / "elsewhere",
-            "settings": (*same, *copies, f"model.path={model}", "train.lr=0.5"),
+            "settings": (*same, *copies, evaluated, f"model.path={model}", "train.lr=0.5"),
             "version": "1.2.3",
         },
     )
@@ -53,7 +56,8 @@ def test_everything_that_differs_is_named_at_once(workplace: Workplace, tmp_path
     assert f"{rank} model: model.safetensors is {len(weights)} bytes, " in said
     assert f"{rank} packages: torch is 1.2.3, " in said
     assert "one folder, which all machines see" in said
-    assert said.count(rank) == 4, said
+    assert f"{rank} evaluation: fingerprint of " in said and " of held_out is " in said
+    assert said.count(rank) == 5, said
     assert not [path for path in (tmp_path / "run").iterdir() if path.name != "lock"], "nothing is left"
 
 

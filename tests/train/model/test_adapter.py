@@ -16,6 +16,7 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.errors import ConfigError, TrainError
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_samples
+from wdstream.train.before import prove_learning
 from wdstream.train.model.adapter import describe_trained, require_unsharded, saved_modules, target_modules
 from wdstream.train.model.load import load_model, trains_vision
 from wdstream.train.model.parts import model_part
@@ -80,7 +81,7 @@ QUICK: tuple[tuple[str, dict[str, Any]], ...] = (
 SLOW: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qwen2_5_vl", {"train_tokens": ["<|im_end|>"]}),
     ("idefics3", {"modules_to_save": ["embed_tokens", "lm_head"], "rank_pattern": {"q_proj": 2, "mlp.up_proj": 8}}),
-    ("gemma3", {"parts": ["language", "projector"], "modules_to_save": ["embed_tokens"]}),
+    ("gemma3", {"parts": ["language", "vision"], "modules_to_save": ["embed_tokens"]}),
     ("qwen3_vl", {"modules_to_save": ["projector"]}),  # parts of it are in a list of modules
 )
 
@@ -208,6 +209,31 @@ def test_adapters_by_part(tiny_model: Path) -> None:
 def test_what_the_model_lacks_is_named(tiny_model: Path, chosen: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainError, match=f"train.adapter.{message}"):
         load_model(make_config(tiny_model, adapter={"r": 4, **chosen}), CPU)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"target_modules": ["q_proj", "q_prj"]}, r"target_modules: no module .* ends in q_prj: .* there are q_proj"),
+        (
+            {"parts": ["language", "projector"], "modules_to_save": ["merger"]},
+            "parts: projector: no adapter is on it: .* modules_to_save trains all",
+        ),
+        (
+            {"target_modules": ["q_proj", "k_proj"], "rank_pattern": {"q_proj": 2, "k_proj": 8}},
+            "r: has no effect: rank_pattern has another for every module",
+        ),
+        (
+            {"target_modules": ["q_proj"], "alpha": 8, "alpha_pattern": {".*": 2}},
+            "alpha: has no effect: alpha_pattern has another",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_refused_of_a_new_run(tiny_model: Path, chosen: dict[str, Any], message: str) -> None:
+    config, family = make_config(tiny_model, adapter={"r": 4, **chosen}), load_family(tiny_model)
+    with pytest.raises(TrainError, match=f"train.adapter.{message}"):
+        prove_learning(config, family)
+    prove_learning(config, family, is_new=False)
 
 
 @pytest.mark.parametrize(

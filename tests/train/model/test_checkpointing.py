@@ -1,5 +1,6 @@
 """Layers that compute their activations again: the same gradient in every family, less that is kept for it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from wdstream.batches.collate import collate, encode_pack
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.speed import CheckpointedLayers
 from wdstream.config.training import TrainConfig
-from wdstream.errors import ConfigError, TrainError
+from wdstream.errors import ConfigError, TrainError, WdstreamError
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.testing import make_samples
+from wdstream.train.before import prove_learning
 from wdstream.train.model.adapter import add_adapter
 from wdstream.train.model.checkpointing import enable_checkpointing, layers_of
-from wdstream.train.model.load import freeze_vision, load_model
+from wdstream.train.model.load import freeze_vision
 from wdstream.train.step.loss import LossHead, find_targets
 
 QUICK = ("qwen2_5_vl", "gemma3", "idefics3")
@@ -110,12 +112,28 @@ def test_a_frozen_vision_tower_has_no_backward_pass(tiny_model: Path, has_adapte
         {"adapter": {"kind": "lora"}},
         {"parts": {"vision": {"frozen": True}}},
         {"stages": [{"steps": 1, "train": ["projector"]}, {"train": ["projector", "language"]}]},
+        {"patterns": {"*.visual.*": {"frozen": True}}},
     ],
 )
-def test_layers_of_a_frozen_vision_tower_are_refused(train: dict[str, Any]) -> None:
-    config = make_config(Path("none"), gradient_checkpointing={"vision_layers": 1}, **train)
+def test_layers_of_a_frozen_vision_tower_are_refused(tiny_model: Path, train: dict[str, Any]) -> None:
+    config = make_config(tiny_model, gradient_checkpointing={"vision_layers": 1}, **train)
     with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing\.vision_layers: .* leave it out"):
-        load_model(config, torch.device("cpu"))
+        prove_learning(config, load_family(tiny_model))
+
+
+def test_what_is_checked_needs_no_weights(tiny_model: Path, tmp_path: Path) -> None:
+    """Of a model folder without its weights: so before they are loaded."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors")))
+    family = load_family(folder)
+    prove_learning(make_config(folder, gradient_checkpointing={"vision_layers": 1, "layers": 3}), family)
+    for settings, message in (
+        ({"gradient_checkpointing": {"layers": 99}}, "gradient_checkpointing.layers: 99, and this model has 3"),
+        ({"patterns": {"*.layer.0.*": {"lr": 1}}}, r"names are such as \*.layers.0.\*"),
+        ({"adapter": {"target_modules": "nothing"}}, "train.adapter.target_modules: "),
+        ({"adapter": {"modules_to_save": ["nothing"]}}, "no module of the model has a name that ends in nothing"),
+    ):
+        with pytest.raises(WdstreamError, match=message):
+            prove_learning(make_config(folder, **settings), family)
 
 
 @pytest.mark.parametrize("has_adapter", [False, True])

@@ -1,5 +1,7 @@
 """Which layers are in 4 bits, how, and that they learn."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from torch import nn
 
 from tests.helpers.training import make_config, trainable
 from wdstream.config.adapter import AdapterConfig
+from wdstream.errors import TrainError
 from wdstream.train.model.load import load_model
-from wdstream.train.model.quantize import keep_four_bit_layout, unquantized_modules
+from wdstream.train.model.quantize import keep_four_bit_layout, require_quantised, unquantized_modules
 
 CPU = torch.device("cpu")
 
@@ -75,9 +78,29 @@ def test_other_parts_in_four_bits_but_what_is_trained_whole(tiny_model: Path) ->
     import bitsandbytes as bnb
 
     chosen = {"kind": "qlora", "r": 4, "quantized_parts": ["language", "vision", "projector"], "dora": True}
-    model = load_model(make_config(tiny_model, adapter={**chosen, "modules_to_save": ["projector"]}), CPU)
+    model = load_model(make_config(tiny_model, adapter={**chosen, "modules_to_save": ["merger.mlp.0"]}), CPU)
     four_bit = {name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
     assert {".visual." in name for name in four_bit} == {True, False}
-    assert not [name for name in four_bit if "merger" in name or "lm_head" in name]
-    merger = [one for name, one in model.named_parameters() if "merger.modules_to_save" in name]
+    assert [name for name in four_bit if "merger" in name or "lm_head" in name] == ["model.visual.merger.mlp.2"]
+    merger = [one for name, one in model.named_parameters() if "merger.mlp.0.modules_to_save" in name]
     assert merger and {one.dtype for one in merger} == {torch.float32}
+
+
+def test_a_part_of_which_nothing_would_be_quantised_is_refused(tiny_model: Path) -> None:
+    adapter = AdapterConfig(kind="qlora", quantized_parts=("language", "projector"), modules_to_save=("projector",))
+    with pytest.raises(TrainError, match=r"quantized_parts: projector: nothing of it would be in 4 bits"):
+        require_quantised(tiny_model, adapter)
+    require_quantised(tiny_model, adapter.replace(modules_to_save=()))
+
+
+def test_no_line_about_a_kernel_that_nothing_uses() -> None:
+    """peft imports bitsandbytes, which says on CPUs with avx512_bf16 that it has found no kernel for repacked layers;
+    its other lines stay."""
+    said = """
+import logging, sys, wdstream.train
+log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+log.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "no")
+log.warning("another line")
+"""
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert done.stderr == "another line\n"

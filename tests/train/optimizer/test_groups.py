@@ -18,6 +18,8 @@ from wdstream.train.optimizer.groups import (
     learning_figures,
     learning_groups,
     learns_from_images,
+    near_names,
+    own_settings,
 )
 
 
@@ -112,7 +114,6 @@ def test_groups_of_one_size_are_told_apart(model: nn.Module) -> None:
 def test_rates_of_groups_and_stages(model: nn.Module) -> None:
     config = TrainConfig.of(
         {
-            "lr": 1.0,
             "schedule": "constant",
             "parts": {"projector": {"lr": 5.0}},
             "stages": [{"train": ["projector"], "steps": 2}, {"train": ["projector", "language"], "lr": 2.0}],
@@ -125,8 +126,9 @@ def test_rates_of_groups_and_stages(model: nn.Module) -> None:
         for step in (1, 2)
     ]
     assert rates == [{"projector": 5.0, "language": None}, {"projector": 5.0, "language": 2.0}]
-    assert learning_figures(1, config, total_steps=4) == {"stage": 0.0, "lr/projector": 5.0}
-    assert learning_figures(1, TrainConfig(), total_steps=4) == {}
+    own = own_settings(model, config)
+    assert learning_figures(own, 1, config, total_steps=4) == {"stage": 0.0, "lr/projector": 5.0}
+    assert own_settings(model, TrainConfig()) == () and learning_figures((), 1, TrainConfig(), total_steps=4) == {}
 
 
 def test_whether_images_are_needed(model: nn.Module) -> None:
@@ -159,6 +161,71 @@ def test_entries_without_effect_are_refused(model: nn.Module, settings: dict[str
         freeze_vision(model)
     with pytest.raises(ConfigError, match=message):
         freeze_parts(model, config)
+
+
+FROZEN_TOWER = {"parts": {"vision": {"frozen": True}}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"lr": 0.5, "parts": {part: {"lr": 1} for part in ("language", "vision", "projector", "embeddings")}}, "lr"),
+        (
+            {"lr": 0.5, "stages": [{"train": ["projector"], "steps": 1, "lr": 1}, {"train": ["language"], "lr": 2}]},
+            "lr",
+        ),
+        ({"weight_decay": 0.1, "patterns": {"*": {"weight_decay": 0.0}}}, "weight_decay"),
+        ({"weight_decay": 0.1, "patterns": {"*": {"frozen": True}, "*norm*": {"frozen": False}}}, "weight_decay"),
+        ({"parts": {"vision": {"lr": 1}}, "patterns": {"*.visual.*": {"lr": 2}}}, "parts.vision.lr"),
+        ({"patterns": {"*.visual.*": {"lr": 1}, "*": {"lr": 2}}}, r"patterns.\*.visual.\*.lr"),
+        ({**FROZEN_TOWER, "patterns": {"*": {"frozen": False}}}, "parts.vision: frozen: true"),
+        ({"parts": {"projector": {"lr": 1}}, "stages": [{"train": ["projector"], "lr": 2}]}, "stages.0.lr"),
+        ({"optimizer": "muon", "muon": {"lr": 1}, "patterns": {"*": {"lr": 2}}}, "muon.lr"),
+        ({"optimizer": "muon", "stages": [{"train": ["embeddings"]}]}, "optimizer"),
+        ({"optimizer": "muon", "eps": 1, "patterns": {"*": {"frozen": True}, "*mlp*proj*": {"frozen": False}}}, "eps"),
+    ],
+)
+def test_settings_that_nothing_follows_are_refused(model: nn.Module, settings: dict[str, object], place: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train.{place}:? has no effect"):
+        freeze_parts(model, TrainConfig.of(settings))
+
+
+def test_settings_that_something_follows(model: nn.Module) -> None:
+    stages = [{"train": ["projector"], "steps": 1, "lr": 1}, {"train": ["language"]}]
+    freeze_parts(model, TrainConfig.of({"lr": 0.5, "weight_decay": 0.1, "stages": stages}))
+    muon = {"optimizer": "muon", "muon": {"lr": 1, "weight_decay": 0.2}, "eps": 1, "betas": [0.8, 0.9]}
+    freeze_parts(model, TrainConfig.of({**muon, "parts": {"projector": {"weight_decay": 0.0}}}))
+
+
+def test_rates_and_decays_of_patterns_are_among_the_figures(model: nn.Module) -> None:
+    config = TrainConfig.of(
+        {
+            "schedule": "constant",
+            "optimizer": "muon",
+            "muon": {"lr": 0.25},
+            "parts": {"embeddings": {"lr": 3.0}},
+            "patterns": {"*.blocks.0.*": {"lr": 0.5, "weight_decay": 0.2}},
+            "stages": [{"train": ["vision"], "steps": 2}, {"train": ["language", "embeddings"]}],
+        }
+    )
+    freeze_parts(model, config)
+    own = own_settings(model, config)
+    first, second = (learning_figures(own, step, config, total_steps=4) for step in (0, 2))
+    assert first == {"stage": 0.0, "lr/muon": 0.25, "lr/*.blocks.0.*": 0.5, "weight_decay/*.blocks.0.*": 0.2}
+    assert second == {"stage": 1.0, "lr/muon": 0.25, "lr/embeddings": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("*.layer.0.*", "*.layers.0.*"),
+        ("*.langauge_model.layers.*.mlp.*", "*.language_model.layers.*.mlp.*"),
+        ("model.visual.merger.linear_fc", "model.visual.merger.linear_fc"),
+    ],
+)
+def test_near_names(pattern: str, near: str, model: nn.Module) -> None:
+    found = near_names(pattern, [name for name, _ in model.named_parameters()])
+    assert found == [near] or all(name.startswith(near) for name in found)
 
 
 def test_of_an_adapter_nothing_but_its_own_matrices_learns(model: nn.Module) -> None:

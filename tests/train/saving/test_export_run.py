@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from tests.helpers.command import run as wdstream
 from tests.helpers.exported import written_by_plain_models, written_by_run
+from tests.helpers.hub_server import HubServer
 from tests.helpers.training import Workplace
 from wdstream.errors import ConfigError, FamilyError, TrainError
 from wdstream.runs.checkpoint import Retention, begin_checkpoint, finish_checkpoint, partial_path, read_checkpoint
@@ -158,6 +159,18 @@ def test_the_commands(trained: Trained, tmp_path: Path) -> None:
     pushed = wdstream("model", "export", run, tmp_path / "pushed", "--push", "org/model")
     assert (pushed.returncode, not (tmp_path / "pushed").exists()) == (2, True)
     assert "HF_HUB_OFFLINE is set, so no hub is asked" in pushed.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=")  # how huggingface_hub sends a large file
+def test_the_command_uploads_what_it_wrote(hub: HubServer, trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = wdstream("model", "export", trained["lora"], out, "--push", "org/model")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.url}/org/model/commit/{'0' * 40}"
+    assert hub.private == {"org/model": True} and len(hub.large) == 1
+    assert hub.repositories["org/model"].pop(".gitattributes")
+    written = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert hub.repositories["org/model"] == written
 
 
 def test_refusals(trained: Trained, tmp_path: Path) -> None:

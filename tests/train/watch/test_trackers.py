@@ -1,7 +1,14 @@
 """Trackers by name: refused where absent, given the figures, continued after a stop, and never the end of a run."""
 
+import importlib
 import json
-from collections.abc import Iterator
+import sqlite3
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +20,9 @@ from wdstream.config.watching import WatchConfig
 from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
+from wdstream.train import setup
 from wdstream.train.watch import trackers
-from wdstream.train.watch.trackers import Trackers, check_trackers
+from wdstream.train.watch.trackers import Trackers, _plain, check_trackers
 
 PLAIN = ("train.adapter={kind: lora, r: 4}", "train.max_steps=3", "train.checkpoint_every=2")
 
@@ -94,12 +102,18 @@ def test_a_tracker_that_fails_does_not_end_the_run(
     assert "wandb does not take the figures of step 1, metrics.jsonl has them: no route" in capsys.readouterr().out
 
 
-def test_a_tracker_that_does_not_start_is_an_error(
-    workplace: Workplace, tmp_path: Path, recorders: list[Recorder], capsys: pytest.CaptureFixture[str]
+def test_a_tracker_that_does_not_start_ends_the_start_before_weights_are_loaded(
+    workplace: Workplace,
+    tmp_path: Path,
+    recorders: list[Recorder],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(setup, "load_model", lambda *_, **__: pytest.fail("weights were loaded"))
     settings = (*PLAIN, "train.trackers=[wandb]", "train.tracker_options={wandb: {mode: broken}}")
     assert workplace.train(tmp_path / "run", *settings) == 1
-    assert "train.trackers: wandb does not start: no key" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "train.trackers: wandb does not start (no key); `wandb login` stores a key" in said.err
 
 
 def test_a_start_without_a_tracker_does_not_forget_its_run(
@@ -109,13 +123,14 @@ def test_a_start_without_a_tracker_does_not_forget_its_run(
     config, files = workplace.config(tmp_path), RunLayout(tmp_path)
     for step, names in enumerate((("wandb", "trackio"), ("trackio",), ("wandb",))):
         watched = config.model_copy(update={"train": config.train.model_copy(update={"trackers": names})})
-        Trackers(files, watched, first_step=step, say=print)
+        Trackers(files, watched, first_step=step)
     wandb, trackio, again, last = recorders
     assert wandb.options["id"] == last.options["id"]
     assert trackio.options["name"] == again.options["name"]
 
 
-def test_wrong_settings_are_refused() -> None:
+def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"comet is not installed; pip install comet-ml"):
         check_trackers(WatchConfig(trackers=("tensorboard", "comet")))
     for settings, message in (
@@ -131,19 +146,140 @@ def test_wrong_settings_are_refused() -> None:
             WatchConfig(**settings)
 
 
-@pytest.mark.slow
-def test_mlflow_in_files(workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mlflow itself, where it is installed: one run over a stop, each figure at its step."""
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # so that no database is needed
-    settings = (*PLAIN, "train.trackers=[tensorboard, mlflow]", "train.tracker_project=pages")
-    assert workplace.train(tmp_path / "run", *settings, "train.stop_after=2") == 0
-    assert workplace.train(tmp_path / "run", *settings) == 0
+def test_names_that_mlflow_does_not_take() -> None:
+    """It would refuse all figures of a step for one such name: of a pattern, or of a dataset."""
+    assert _plain({"lr/*.layers.0.*": 1, "lr/?.layers.0.?": 2, "loss/Zürich, a": 3, "a-b_c.d: e/f": 4}) == {
+        "lr/_.layers.0._": 1,
+        "lr/_.layers.0.__2": 2,
+        "loss/Zürich_ a": 3,
+        "a-b_c.d: e/f": 4,
+    }
+
+
+Stored = list[tuple[int, float]]
+"""(step, loss), in the order in which a store has them."""
+
+
+def of_mlflow(folder: Path, run_id: str) -> Stored:
+    mlflow: Any = importlib.import_module("mlflow")
     client = mlflow.MlflowClient()
-    runs = client.search_runs([client.get_experiment_by_name("pages").experiment_id])
-    assert [run.info.run_id for run in runs] == [json.loads((tmp_path / "run" / "trackers.json").read_text())["mlflow"]]
-    assert runs[0].data.params["train.max_steps"] == "3"
-    history = client.get_metric_history(runs[0].info.run_id, "train/loss")
-    losses = [line["loss"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
-    assert [(point.step, point.value) for point in history] == list(enumerate(losses))
+    (run,) = client.search_runs([client.get_experiment_by_name("pages").experiment_id])
+    assert (run.info.run_id, run.info.status, run.data.params["train.max_steps"]) == (run_id, "FINISHED", "3")
+    assert {point.value for point in client.get_metric_history(run_id, "weight_decay/_.layers.0._")} == {0.5}
+    return [(point.step, point.value) for point in client.get_metric_history(run_id, "train/loss")]
+
+
+def of_wandb(folder: Path, run_id: str) -> Stored:
+    """Of its offline runs, of which each start leaves one."""
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    found: Stored = []
+    for path in sorted((folder / "run" / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.parent.name):
+        assert path.stem == f"run-{run_id}"
+        for data in log_records(path.read_bytes()):
+            record = messages.Record.FromString(data)
+            items = {".".join([item.key, *item.nested_key]).strip("."): item.value_json for item in record.history.item}
+            found += [(int(items["_step"]), float(items["train/loss"]))] if "train/loss" in items else []
+    return found
+
+
+def log_records(data: bytes) -> Iterator[bytes]:
+    """Of a file in LevelDB's log format: a header of 7 bytes, then blocks of records, each in one or more pieces."""
+    at, record = 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        record += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            yield record
+            record = b""
+
+
+def of_trackio(folder: Path, run_id: str) -> Stored:
+    with closing(sqlite3.connect(folder / "trackio" / "pages.db")) as store:
+        lines = store.execute("select run_name, step, metrics from metrics order by id").fetchall()
+    assert {name for name, _, _ in lines} == {run_id}
+    return [(step, json.loads(text)["train/loss"]) for _, step, text in lines if b"train/loss" in bytes(text)]
+
+
+def of_comet(folder: Path, run_id: str) -> Stored:
+    """Of its archives, of which each start leaves one."""
+    found: Stored = []
+    for path in sorted((folder / "comet").glob("*.zip"), key=lambda path: path.stat().st_mtime_ns):
+        with zipfile.ZipFile(path) as archive:
+            assert json.loads(archive.read("experiment.json"))["offline_id"] == run_id
+            lines = [json.loads(line) for line in archive.read("messages.json").splitlines()]
+        metrics = [line["payload"]["metric"] for line in lines if line["type"] == "metric_msg"]
+        found += [(one["step"], one["metricValue"]) for one in metrics if one["metricName"] == "train/loss"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the packages that read the stores
+@pytest.mark.parametrize(
+    ("name", "package", "options", "read"),
+    [
+        ("mlflow", "mlflow", "{}", of_mlflow),
+        ("wandb", "wandb", "{mode: offline}", of_wandb),
+        ("trackio", "trackio", "{}", of_trackio),
+        ("comet", "comet_ml", "{online: false}", of_comet),
+    ],
+)
+def test_the_stores_of_the_real_ones(
+    name: str,
+    package: str,
+    options: str,
+    read: Callable[[Path, str], Stored],
+    workplace: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each where it is installed, without a network: one run over a stop, and each loss at its step."""
+    pytest.importorskip(package)
+    for variable, value in {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+        "COMET_OFFLINE_DIRECTORY": str(tmp_path / "comet"),
+        "HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(variable, value)
+    settings = [
+        *("train.max_steps=3", "train.checkpoint_every=2", "data.eval=[]", f"train.trackers=[{name}]"),
+        *("train.tracker_project=pages", f"train.tracker_options={{{name}: {options}}}"),
+        'train.patterns={"*.layers.0.*": {weight_decay: 0.5}}',
+    ]
+    output = tmp_path / "run"
+    for more in (["train.stop_after=2"], []):
+        words = [word for each in (f"train.output={output}", *settings, *more) for word in ("--set", each)]
+        start = [sys.executable, "-m", "wdstream.train", str(workplace.config_file), *words]
+        ended = subprocess.run(start, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    run_id = json.loads((output / "trackers.json").read_text())[name]
+    losses = [(line["step"], line["loss"]) for line in read_lines(output / "metrics.jsonl")]
+    assert len(losses) == 3 and read(tmp_path, run_id) == losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package", "reason"),
+    [
+        ("mlflow", "mlflow", "mlflow does not start (API request to http://127.0.0.1:9/"),
+        ("wandb", "wandb", "wandb does not start (No API key configured. Use `wandb login` to log in); `wandb login`"),
+    ],
+)
+def test_real_ones_that_do_not_start(
+    name: str, package: str, reason: str, workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that nobody answers at, and no key: one line."""
+    pytest.importorskip(package)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--set", f"train.output={tmp_path / 'run'}", "--set", f"train.trackers=[{name}]"]
+    start = [sys.executable, "-m", "wdstream.train", str(workplace.config_file), *words]
+    ended = subprocess.run(start, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    own = [line for line in ended.stderr.splitlines() if line.startswith("wdstream.train:")]
+    assert ended.returncode == 1 and len(own) == 1 and own[0].startswith(f"wdstream.train: train.trackers: {reason}"), (
+        ended.stderr
+    )

@@ -11,8 +11,8 @@ import torch
 from accelerate.utils import gather_object
 
 from wdstream.batches.batch import Batch
-from wdstream.config.build import plan_from_config, set_name
-from wdstream.config.schema import Config, DatasetConfig
+from wdstream.config.build import plan_from_config
+from wdstream.config.schema import Config, DatasetConfig, set_name
 from wdstream.errors import ConfigError, PlanError
 from wdstream.pipeline.planned import Plan
 from wdstream.records import Failure, World
@@ -86,7 +86,7 @@ def require_names(config: Config) -> None:
     Raises:
         ConfigError: names them.
     """
-    names = [set_name(dataset) for dataset in config.data.eval]
+    names = config.data.eval_names
     if "train" in names:
         raise ConfigError("data.eval: a set is named 'train', as what is trained on is: give it another `name:`")
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -4,11 +4,12 @@
     configuration    every setting but those that say where things are on a machine, and how it reads them
     model            the files of model.path: sizes, headers and samples of the weights, the rest whole
     data             fingerprints of what decides the stream; a rank that cannot open it says so to all
+    evaluation       the same of each set of data.eval
     checkpoint       the manifest of the one to continue from
     code, packages   wdstream's own sources, and versions of what computes
 
-A path of the model or the data may differ from machine to machine: what is compared is what is found there. Where
-digests differ, a second gather says in what, so that the error names rank, machine, and both values.
+A path of the model, the data or an evaluation set may differ from machine to machine: what is compared is what is found
+there. Where digests differ, a second gather says in what, so that the error names rank, machine, and both values.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from wdstream.config.schema import Config
 from wdstream.errors import TrainError, WdstreamError
+from wdstream.pipeline.planned import Plan
 from wdstream.runs.checkpoint import MANIFEST, Checkpoint
 from wdstream.runs.record import package_versions
 from wdstream.storage.atomic import write_file
@@ -38,7 +40,7 @@ Facts = Mapping[str, object]
 
 MAY_DIFFER = re.compile(
     r"model\.path|train\.(output|stopped_status)|data\.(workers|prefetch|reading|cache|tile_cache)(\..*)?"
-    r"|data\.train(\.\d+|\.datasets)*\.path"
+    r"|data\.(train|eval)(\.\d+|\.datasets)*\.path"
 )
 """Settings that say where things are on a machine, and how it reads them."""
 ADVICE = {
@@ -47,6 +49,7 @@ ADVICE = {
     "configuration": "start all processes with the same file and the same --set",
     "model": "copy the same model folder to every machine, or share one",
     "data": "copy the same shards and index to every machine, or share them",
+    "evaluation": "copy the same shards and index of the sets of data.eval to every machine, or share them",
     "checkpoint": "train.output has to be one folder that all machines share",
     "code": "install the same version of wdstream on every machine",
     "packages": "install the same versions on every machine",
@@ -79,9 +82,10 @@ class RankStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The data as this process finds them: open, or why not."""
+    """The data as this process finds them: open, with name and plan of each evaluation set, or why not."""
 
     stream: Stream | None = None
+    eval_plans: tuple[tuple[str, Plan], ...] = ()
     error: WdstreamError | OSError | None = None
 
 
@@ -121,6 +125,11 @@ def start_facts(config: Config, opened: Opened, start: Checkpoint | None) -> dic
         "configuration": {key: value for key, value in _flat(config.model_dump(mode="json")) if _is_compared(key)},
         "model": model_facts(config.model.path),
         "data": {} if opened.stream is None else _data_facts(opened.stream),
+        "evaluation": {
+            f"fingerprint of {part} of {name}": value
+            for name, plan in opened.eval_plans
+            for part, value in plan.fingerprints.items()
+        },
         "checkpoint": {} if start is None else {start.path.name: _file_digest(start.path / MANIFEST)},
         "code": code_facts(Path(getfile(WdstreamError)).parent),
         "packages": package_versions(),
@@ -186,7 +195,7 @@ def _compare(facts: Mapping[str, Facts], opened: Opened, accelerator: Accelerato
 def _differing(main: RankStart, other: RankStart) -> list[str]:
     """What is not the same; of data that one of the two cannot open, its error says enough."""
     names = [name for name, digest in main.digests.items() if other.digests[name] != digest]
-    return [name for name in names if name != "data" or not (main.error or other.error)]
+    return [name for name in names if name not in ("data", "evaluation") or not (main.error or other.error)]
 
 
 def _said(

@@ -58,6 +58,26 @@ def fake_model(
         ConfigError: what learns contradicts itself, or names what the model does not have.
         TrainError: an adapter fits nowhere.
     """
+    model = model_without_numbers(config, family, dtype=dtype)
+    become_fake(model)
+    model.config.use_cache = False
+    enable_checkpointing(model, wanted)
+    model.train()
+    return model
+
+
+def model_without_numbers(config: Config, family: Family, *, dtype: torch.dtype) -> "PreTrainedModel | PeftModel":
+    """The model of a run on the meta device, with its adapter, and frozen as the run freezes it.
+
+    Args:
+        config: of the run.
+        family: fitted to its attention.
+        dtype: that the run computes in.
+
+    Raises:
+        ConfigError: what learns contradicts itself, or names what the model does not have.
+        TrainError: an adapter fits nowhere.
+    """
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.initialization import no_init_weights
 
@@ -78,10 +98,6 @@ def fake_model(
         if adapter is not None and config.train.freeze_vision:
             refuse_frozen_targets(model)
         freeze_parts(model, config.train)
-    become_fake(model)
-    model.config.use_cache = False
-    enable_checkpointing(model, wanted)
-    model.train()
     return model
 
 

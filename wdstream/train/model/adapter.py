@@ -225,6 +225,43 @@ def _refuse_unmatched_patterns(adapter: AdapterConfig, targets: Sequence[str]) -
             )
 
 
+def refuse_idle_settings(adapter: AdapterConfig, targets: Sequence[str]) -> None:
+    """Refuse parts and names of modules that got no adapter, and an r or alpha that patterns take from all that did; of
+    a new run, for one that continues cannot change them.
+
+    Args:
+        adapter: of the run.
+        targets: names of the modules that got one.
+
+    Raises:
+        TrainError: names the key.
+    """
+    for part in adapter.parts:
+        if not any(model_part(name) == part for name in targets):
+            raise TrainError(
+                f"train.adapter.parts: {part}: no adapter is on it: it has no linear layer, or modules_to_save trains "
+                "all of them whole; leave one out"
+            )
+    for end in adapter.target_modules if isinstance(adapter.target_modules, tuple) else ():
+        if not any(f".{name}".endswith(f".{end}") for name in targets):
+            ends = {name.rpartition(".")[2] for name in targets}
+            raise TrainError(
+                f"train.adapter.target_modules: no module with an adapter has a name that ends in {end}: it is not in "
+                "the model, is no layer for one, or modules_to_save trains it whole; there are "
+                f"{', '.join(sorted(ends))}"
+            )
+    for key, patterns in (("r", adapter.rank_pattern), ("alpha", adapter.alpha_pattern)):
+        if getattr(adapter, key) != type(adapter).model_fields[key].default and patterns:
+            from peft.utils.other import get_pattern_key
+
+            if all(get_pattern_key(list(patterns), name) in patterns for name in targets):
+                long = {"r": "rank", "alpha": "alpha"}[key]
+                raise TrainError(
+                    f"train.adapter.{key}: has no effect: {long}_pattern has another for every module with an adapter; "
+                    "leave it out"
+                )
+
+
 def require_unsharded(adapter: AdapterConfig | None, *, is_sharded: bool) -> None:
     """Refuse what cannot be trained, or not be continued, where no process holds whole weights.
 

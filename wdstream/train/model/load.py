@@ -9,7 +9,6 @@ from torch import nn
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config, ModelConfig
-from wdstream.config.speed import CheckpointedLayers
 from wdstream.errors import ConfigError
 from wdstream.proofs.checkpoint import load_checkpoint
 from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
@@ -68,12 +67,10 @@ def load_model(
         has_numbers: False: on the meta device, for a process that receives its weights (sharded.py).
 
     Raises:
-        ConfigError: the path is not a model folder, kernels do not fit it, or layers of a frozen vision tower are to be
-            computed again.
+        ConfigError: the path is not a model folder, or kernels do not fit it.
         FamilyError: the checkpoint is not whole (proofs/checkpoint.py).
         TrainError: adapters fit nowhere, or `init` is of another model.
     """
-    _refuse_idle_layers(config)
     adapter = config.train.adapter
     source = None if init is None else init.weights_folder
     model = load_weights(
@@ -96,21 +93,6 @@ def load_model(
     enable_checkpointing(model, False if again == "auto" else again)  # a run has settled it by now
     model.train()
     return model
-
-
-def _refuse_idle_layers(config: Config) -> None:
-    train = config.train
-    again = train.gradient_checkpointing
-    if not (isinstance(again, CheckpointedLayers) and again.vision_layers):
-        return
-    part = train.parts.get("vision")
-    is_frozen = part is not None and bool(part.frozen) and not train.patterns  # which may take some of it back
-    rests = bool(train.stages) and not any("vision" in stage.train for stage in train.stages)
-    if is_frozen or rests or not trains_vision(config):
-        raise ConfigError(
-            "train.gradient_checkpointing.vision_layers: train.freeze_vision, parts, stages or adapter leaves nothing "
-            "of the vision tower to train, so it keeps nothing that could be computed again: leave it out"
-        )
 
 
 def freeze_vision(model: nn.Module) -> None:

@@ -45,17 +45,35 @@ def four_bit(path: Path, adapter: AdapterConfig, dtype: torch.dtype, device: tor
 
 def unquantized_modules(path: Path, adapter: AdapterConfig) -> list[str]:
     """Names of the linear layers that stay as they are: of other parts, what is trained whole, the output head."""
+    kept, _ = _linear_layers(path, adapter)
+    return sorted(kept)
+
+
+def require_quantised(path: Path, adapter: AdapterConfig) -> None:
+    """Refuse `quantized_parts` of which nothing would be in 4 bits; of a new run, for one that continues cannot change.
+
+    Raises:
+        TrainError: names the first.
+    """
+    _, quantised = _linear_layers(path, adapter)
+    for part in adapter.quantized_parts:
+        if part not in map(model_part, quantised):
+            raise TrainError(
+                f"train.adapter.quantized_parts: {part}: nothing of it would be in 4 bits: it has no linear layer, or "
+                "modules_to_save trains all of them whole; leave one out"
+            )
+
+
+def _linear_layers(path: Path, adapter: AdapterConfig) -> tuple[list[str], list[str]]:
+    """(those that stay as they are, those that become 4 bits), by name."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     with torch.device("meta"):  # no weights, only their names
         model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    saved = tuple(saved_modules(model, adapter.modules_to_save))
-    return sorted(
-        name
-        for name in linear
-        if model_part(name) not in adapter.quantized_parts or f"{name}.".startswith(tuple(f"{one}." for one in saved))
-    )
+    saved = tuple(f"{one}." for one in saved_modules(model, adapter.modules_to_save))
+    kept = [n for n in linear if model_part(n) not in adapter.quantized_parts or f"{n}.".startswith(saved)]
+    return kept, [name for name in linear if name not in kept]
 
 
 def keep_four_bit_layout(model: nn.Module) -> None:

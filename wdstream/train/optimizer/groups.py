@@ -1,15 +1,17 @@
 """Which parameters learn, and their groups: what has one rate, one weight decay and the same stages."""
 
+import fnmatch
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from difflib import get_close_matches
 
 from torch import nn
 
 from wdstream.config.learning import IMAGE_PARTS, LearningSettings, ModelPart, MuonConfig, PartConfig
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
+from wdstream.train.optimizer.effects import Decided, OwnSetting, entries_of, require_effects
 from wdstream.train.optimizer.parts import ModelParameter, model_parameters
 from wdstream.train.optimizer.rates import learning_rate, stage_at
 
@@ -38,38 +40,48 @@ class LearningGroup:
     names: tuple[str, ...] = ()
 
 
-def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
+def freeze_parts(model: nn.Module, config: TrainConfig, *, decays_tables: bool = False) -> None:
     """Freeze what `parts`, `patterns` and `stages` say does not learn.
 
     Args:
         model: as `load_model` gives it, not yet wrapped by Accelerate.
         config: of the run.
+        decays_tables: see `learning_groups`.
 
     Raises:
-        ConfigError: an entry has nothing to act on, or contradicts another setting.
+        ConfigError: an entry has nothing to act on, a setting has no effect, or contradicts another one.
     """
     parameters = model_parameters(model)
     require_matches(parameters, config)
     staged = {part for stage in config.stages for part in stage.train}
+    deciding = set()
     for parameter in parameters:
         frozen = [(where, entry.frozen) for where, entry in _entries(parameter, config) if entry.frozen is not None]
         where, is_frozen = frozen[-1] if frozen else ("", not parameter.value.requires_grad)
         if frozen and not is_frozen and not parameter.value.requires_grad:
             raise ConfigError(f"train.{where}: frozen: false: {_why_frozen(parameter, config)}")
+        deciding.add(where)
         if is_frozen or (staged and parameter.part not in staged):
             parameter.value.requires_grad_(False)
-    _require_effect(parameters, config)
+    _require_effect(parameters, config, deciding)
+    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+    require_effects([(each.part, decide(each, config, decays_tables=decays_tables)) for each in learning], config)
 
 
-def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
-    """After all is frozen: refuse rates and weight decays of what does not learn, and stages that train none of it."""
-    entries = [(f"parts.{part}", entry) for part, entry in config.parts.items()]
-    entries += [(f"patterns.{pattern}", entry) for pattern, entry in config.patterns.items()]
+def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig, deciding: Collection[str]) -> None:
+    """After all is frozen: refuse entries of what does not learn, stages that train none of it, and freezing that later
+    entries take back; `deciding` are the entries that froze, or took back, something."""
+    entries = list(entries_of(config))
     missing = _without_parameters(parameters, config, [where for where, entry in entries if not entry.frozen])
     if missing:
         raise ConfigError(
             f"train.{missing[0]}: has no effect, since train.parts, train.patterns and train.stages together freeze "
             "all that belongs to it: leave it out, or let some of it learn"
+        )
+    if idle := [where for where, entry in entries if entry.frozen and where not in deciding]:
+        raise ConfigError(
+            f"train.{idle[0]}: frozen: true has no effect, since later entries say otherwise of all that belongs to "
+            "it: leave it out, or put it after them"
         )
 
 
@@ -79,17 +91,28 @@ def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -
     Raises:
         ConfigError: names the first.
     """
-    wanted = [f"parts.{part}" for part in config.parts] + [f"patterns.{pattern}" for pattern in config.patterns]
-    missing = _without_parameters(parameters, config, wanted)
+    missing = _without_parameters(parameters, config, [where for where, _ in entries_of(config)])
     if missing:
         learning = [parameter for parameter in parameters if parameter.value.requires_grad]
         parts = {parameter.part for parameter in learning}
-        example = next((parameter.names[0] for parameter in learning), "none")
+        names = [name for parameter in learning for name in parameter.names]
+        pattern = missing[0].removeprefix("patterns.")
+        near = near_names(pattern, names) if missing[0].startswith("patterns.") else names[:1]
         raise ConfigError(
             f"train.{missing[0]}: no parameter that learns belongs to it; parts that learn: "
-            f"{', '.join(sorted(parts)) or 'none'}, and names are such as {example} (train.adapter and "
-            "train.freeze_vision decide first)"
+            f"{', '.join(sorted(parts)) or 'none'}, and names are such as {', '.join(near) or 'none'} (train.adapter "
+            "and train.freeze_vision decide first)"
         )
+
+
+def near_names(pattern: str, names: Sequence[str]) -> list[str]:
+    """For a pattern that matches no name: the same with its pieces spelt as in names, else the names nearest to it."""
+    pieces = sorted({piece for name in names for piece in name.split(".")})
+    mended = ".".join(
+        next(iter([] if fnmatch.filter(pieces, piece) else get_close_matches(piece, pieces, n=1)), piece)
+        for piece in pattern.split(".")
+    )
+    return [mended] if fnmatch.filter(names, mended) else get_close_matches(pattern, names, n=3, cutoff=0.0)
 
 
 def _without_parameters(parameters: Sequence[ModelParameter], config: TrainConfig, wanted: Sequence[str]) -> list[str]:
@@ -106,7 +129,7 @@ def _entries(parameter: ModelParameter, config: LearningSettings) -> Iterator[tu
     if parameter.part in config.parts:
         yield f"parts.{parameter.part}", config.parts[parameter.part]
     for pattern, entry in config.patterns.items():
-        if any(fnmatchcase(name, pattern) for name in parameter.names):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in parameter.names):
             yield f"patterns.{pattern}", entry
 
 
@@ -157,20 +180,48 @@ def groups_digest(groups: Sequence[LearningGroup]) -> int:
 
 def _group_of(parameter: ModelParameter, config: TrainConfig, *, decays_tables: bool) -> LearningGroup:
     """The group of a parameter, still empty."""
+    found = decide(parameter, config, decays_tables=decays_tables)
+    return LearningGroup(
+        parameters=(),
+        part=parameter.part if config.stages else None,
+        lr=found.lr,
+        weight_decay=found.weight_decay,
+        is_orthogonal=found.is_orthogonal,
+    )
+
+
+def decide(parameter: ModelParameter, config: LearningSettings, *, decays_tables: bool = False) -> Decided:
+    """The rate and the weight decay of a parameter that learns, and which settings gave them."""
     is_matrix = parameter.value.ndim >= 2
     decays = is_matrix and (decays_tables or not parameter.is_table)
     is_orthogonal = config.optimizer == "muon" and parameter.value.ndim == 2 and not parameter.is_table
     muon = (config.muon or MuonConfig()) if is_orthogonal else MuonConfig()
-    lr, decay = muon.lr, config.weight_decay if muon.weight_decay is None else muon.weight_decay
-    decay = decay if decays else 0.0
+    lr, lr_by = muon.lr, "lr" if muon.lr is None else "muon.lr"
+    decay, decay_by = (
+        (config.weight_decay, "weight_decay") if muon.weight_decay is None else (muon.weight_decay, "muon.weight_decay")
+    )
+    if not decays:
+        decay, decay_by = 0.0, ""
     for where, entry in _entries(parameter, config):
-        lr = lr if entry.lr is None else entry.lr
+        if entry.lr is not None:
+            lr, lr_by = entry.lr, f"{where}.lr"
         if entry.weight_decay is not None and (
             decays or where.startswith("patterns.") or (where == "parts.embeddings" and is_matrix)
         ):
-            decay = entry.weight_decay
-    part = parameter.part if config.stages else None
-    return LearningGroup(parameters=(), part=part, lr=lr, weight_decay=decay, is_orthogonal=is_orthogonal)
+            decay, decay_by = entry.weight_decay, f"{where}.weight_decay"
+    return Decided(lr=lr, lr_by=lr_by, weight_decay=decay, decay_by=decay_by, is_orthogonal=is_orthogonal)
+
+
+def own_settings(model: nn.Module, config: LearningSettings, *, decays_tables: bool = False) -> tuple[OwnSetting, ...]:
+    """What `parts`, `patterns` and `muon` decided of what learns, for the metrics; in the order of the parameters."""
+    found: dict[str, tuple[float, set[ModelPart]]] = {}
+    for parameter in model_parameters(model):
+        if parameter.value.requires_grad:
+            decided = decide(parameter, config, decays_tables=decays_tables)
+            for by, value in ((decided.lr_by, decided.lr), (decided.decay_by, decided.weight_decay)):
+                if "." in by and value is not None:
+                    found.setdefault(by, (value, set()))[1].add(parameter.part)
+    return tuple(OwnSetting(place=by, value=value, parts=frozenset(parts)) for by, (value, parts) in found.items())
 
 
 def group_rates(
@@ -186,13 +237,17 @@ def group_rates(
     )
 
 
-def learning_figures(step: int, config: LearningSettings, *, total_steps: int) -> dict[str, float]:
-    """For the metrics: the stage of a step where there are stages, and rates of parts that have their own."""
+def learning_figures(
+    own: Sequence[OwnSetting], step: int, config: LearningSettings, *, total_steps: int
+) -> dict[str, float]:
+    """For the metrics: the stage of a step where there are stages; rates and weight decays that are not the run's."""
     stage = stage_at(step, config)
     found = {"stage": float(stage.number)} if config.stages else {}
-    for part, entry in config.parts.items():
-        if entry.lr is not None and (stage.parts is None or part in stage.parts):
-            found[f"lr/{part}"] = learning_rate(step, config, total_steps=total_steps, peak=entry.lr)
+    for one in own:
+        if stage.parts is None or one.parts & {*stage.parts}:
+            is_rate = one.key == "lr"
+            rate = learning_rate(step, config, total_steps=total_steps, peak=one.value) if is_rate else one.value
+            found[f"{one.key}/{one.name}"] = rate
     return found
 
 
@@ -201,4 +256,9 @@ def learns_from_images(model: nn.Module, config: LearningSettings) -> bool:
     them: what learns was decided before."""
     if not (config.parts or config.patterns or config.stages):
         return True
-    return any(each.value.requires_grad for each in model_parameters(model) if each.part in IMAGE_PARTS)
+    return learns(model, *IMAGE_PARTS)
+
+
+def learns(model: nn.Module, *parts: ModelPart) -> bool:
+    """Whether any parameter of these parts asks for a gradient."""
+    return any(each.value.requires_grad for each in model_parameters(model) if each.part in parts)

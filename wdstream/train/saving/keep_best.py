@@ -5,46 +5,15 @@ evaluations after the checkpoint that it continues from are forgotten.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from accelerate.utils import broadcast_object_list
 
 from wdstream.config.saving import KeepBestConfig
-from wdstream.config.schema import Config
-from wdstream.errors import ConfigError
 from wdstream.runs.best import BestCheckpoint, write_best
 from wdstream.runs.checkpoint import list_checkpoints, step_of
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
-
-
-def check_keep_best(config: Config, names: Iterable[str]) -> None:
-    """Refuse a best checkpoint that no evaluation could find.
-
-    Args:
-        config: of the run.
-        names: of its evaluation sets.
-
-    Raises:
-        ConfigError: names the keys, and what to do.
-    """
-    train, known = config.train, sorted(names)
-    if train.keep_best is None:
-        return
-    if train.keep_best.set not in known:
-        raise ConfigError(
-            f"train.keep_best.set: data.eval has no set {train.keep_best.set!r}; known: {', '.join(known) or 'none'}"
-        )
-    if train.eval_every is None:
-        raise ConfigError(
-            "train.keep_best: the only evaluation is that after the last step, whose checkpoint is the newest one "
-            "anyway; set train.eval_every"
-        )
-    if train.keep_best.figure != "loss" and train.generate is None:
-        raise ConfigError(
-            f"train.keep_best.figure: {train.keep_best.figure} is of pages that the model writes, and it writes none; "
-            "set train.generate, or figure: loss"
-        )
 
 
 class BestSoFar:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wdstream.batches.batch import Batch
-from wdstream.config.schema import Config, leaf_datasets
+from wdstream.config.schema import Config
 from wdstream.plan.step_columns import PackPlans, datasets_of_samples
 from wdstream.records import NO_PACK, Ints, StepPlan
 from wdstream.train.step.loss import Targets, find_targets
@@ -99,6 +99,6 @@ def objective_of(config: Config, offsets: Ints | None) -> Objective:
         config: of the run.
         offsets: of the datasets of its plan; None where it has none.
     """
-    weights = [entry.loss_weight for entry in leaf_datasets(config.data.train)]
+    weights = config.data.loss_weights
     by_dataset = None if offsets is None or set(weights) == {1.0} else DatasetWeights(offsets, weights)
     return Objective(z_loss=config.train.z_loss, label_smoothing=config.train.label_smoothing, weights=by_dataset)

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
 from wdstream.families.base import Family
+from wdstream.train.optimizer.effects import OwnSetting
 from wdstream.train.optimizer.groups import LearningGroup, Rates
 from wdstream.train.optimizer.optimizer import set_aside, set_learning_rate
 from wdstream.train.step.blank import needs_dummy, with_dummy, with_dummy_inside
@@ -65,6 +66,7 @@ class TrainEngine(Engine):
         max_grad_norm: norm to which the gradient is clipped; None: it is not.
         unreached: parameters that were frozen because no gradient reaches them.
         groups: of the optimizer, in its order.
+        own: rates and weight decays of parts and patterns, for the metrics.
         syncs_each: gradients are summed over the ranks after each micro-batch, and not once per step.
         objective: what is minimised.
     """
@@ -73,6 +75,7 @@ class TrainEngine(Engine):
     max_grad_norm: float | None
     unreached: tuple[str, ...] = ()
     groups: tuple[LearningGroup, ...] = ()
+    own: tuple[OwnSetting, ...] = ()
     syncs_each: bool = False
     objective: Objective = PLAIN_LOSS
 

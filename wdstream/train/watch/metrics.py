@@ -60,7 +60,7 @@ class Metrics:
         first_step: where this start begins; TensorBoard drops what a killed run wrote at and after it.
         total_steps: of the run; None while they are being counted.
         log: how.
-        trackers: makes what the figures are sent to, once there is a console to print by.
+        trackers: what else the figures are sent to.
         is_main: other processes collect nothing and write nothing.
     """
 
@@ -72,7 +72,7 @@ class Metrics:
         total_steps: int | None,
         log: LogSettings,
         is_main: bool,
-        trackers: Callable[[Callable[[str], None]], Trackers] | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
         self._is_main = is_main
         self._log = log
@@ -87,7 +87,9 @@ class Metrics:
         self._file = LineFile(files.metrics)
         self._eval_file = LineFile(files.evaluations)
         self._board = _open_board(files.tensorboard, first_step) if log.has_board else None
-        self._trackers = None if trackers is None else trackers(self.say)
+        self._trackers = trackers
+        if trackers is not None:
+            trackers.say = self.say
         self._progress = ProgressBar(self._console, is_transient=False)
         self._show_progress(first_step)
         self._has_bar = self._console.is_terminal and log.form == "text"

@@ -1,15 +1,21 @@
 """Trackers by name: the figures of a run at wandb, mlflow, trackio or comet, by Accelerate's classes for them.
 
-TensorBoard is not among them: its files are the run's own (metrics.py). A run that continues continues the same run of
-its trackers: `trackers.json` has their ids, and a run that begins again gets new ones. A tracker whose server fails
-does not end the training; what it lacks is in metrics.jsonl.
+TensorBoard is not among them: its files are the run's own (metrics.py). They are opened before the model is loaded, so
+that one without a key or a server ends the start early. A run that continues continues the same run of its trackers:
+`trackers.json` has their ids, and a run that begins again gets new ones. A tracker whose server fails later does not
+end the training; what it lacks is in metrics.jsonl.
 """
 
 import json
+import os
+import random
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TypeVar
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
@@ -21,6 +27,17 @@ from wdstream.storage.atomic import write_file
 
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "comet": "comet_ml"}
 """Name in a configuration -> package, which is Accelerate's name too."""
+_ADVICE = {
+    "wandb": "`wandb login` stores a key, and train.tracker_options: {wandb: {mode: offline}} needs neither key nor "
+    "network",
+    "mlflow": "MLFLOW_TRACKING_URI names its server, or a file such as sqlite:///mlflow.db",
+    "trackio": "train.tracker_options.trackio goes to trackio.init as it is",
+    "comet": "COMET_API_KEY is its key, and train.tracker_options: {comet: {online: false}} needs neither key nor "
+    "network",
+}
+_ODD = re.compile(r"[^\w\-. :/]")
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+Value = TypeVar("Value")
 _ID_BYTES = 16  # comet wants 32 letters or more
 
 
@@ -62,14 +79,16 @@ class Trackers:
         files: of the run.
         config: of the run.
         first_step: where this start begins; at 0 the trackers begin new runs.
+
+    Attributes:
         say: prints a line for the user.
 
     Raises:
         TrainError: a tracker does not start; says why.
     """
 
-    def __init__(self, files: RunLayout, config: Config, *, first_step: int, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, files: RunLayout, config: Config, *, first_step: int) -> None:
+        self.say: Callable[[str], None] = print
         known = read_ids(files) if first_step else {}
         names = [name for name in config.train.trackers if name in _PACKAGES]
         self._open = [start_tracker(name, files, config, known.get(name)) for name in names]
@@ -81,10 +100,10 @@ class Trackers:
         """Send figures of a step to all."""
         for one in self._open:
             try:
-                one.tracker.log(dict(figures), step=step)
+                one.tracker.log(_plain(figures) if one.name == "mlflow" else dict(figures), step=step)
             except Exception as error:  # of any kind: the libraries and their servers have their own
                 if not one.has_failed:
-                    self._say(f"{one.name} does not take the figures of step {step}, metrics.jsonl has them: {error}")
+                    self.say(f"{one.name} does not take the figures of step {step}, metrics.jsonl has them: {error}")
                 one.has_failed = True
             else:
                 one.has_failed = False
@@ -95,7 +114,7 @@ class Trackers:
             try:
                 one.tracker.finish()
             except Exception as error:
-                self._say(f"{one.name} did not end well: {error}")
+                self.say(f"{one.name} did not end well: {error}")
 
 
 def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: str | None) -> OpenTracker:
@@ -108,16 +127,45 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: st
     run_id = known or secrets.token_hex(_ID_BYTES)
     options = {**_own_options(name, files, run_id, is_known=known is not None), **train.tracker_options.get(name, {})}
     try:
-        tracker = LOGGER_TYPE_TO_CLASS[_PACKAGES[name]](train.tracker_project, **options)
-        tracker.start()
-        if known is None:  # mlflow refuses settings that change
-            tracker.store_init_configuration(flat_settings(config.model_dump(mode="json")))
+        with _starting():
+            tracker = LOGGER_TYPE_TO_CLASS[_PACKAGES[name]](train.tracker_project, **options)
+            tracker.start()
+            if known is None:  # mlflow refuses settings that change
+                settings = flat_settings(config.model_dump(mode="json"))
+                tracker.store_init_configuration(_plain(settings) if name == "mlflow" else settings)
     except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise TrainError(
-            f"train.trackers: {name} does not start: {error}; train.tracker_options.{name} goes to it as it is "
-            "(wandb: {mode: offline} needs no network), and without the name in train.trackers the run starts"
+            f"train.trackers: {name} does not start ({reason}); {_ADVICE[name]}; or leave {name} out of train.trackers"
         ) from error
     return OpenTracker(name=name, run_id=tracker.tracker.info.run_id if name == "mlflow" else run_id, tracker=tracker)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """For the block, mlflow tries an address for some 15 s, and not for 5 minutes: nobody trains meanwhile. And random
+    numbers are not those of the run's seed: comet names its archives by them, and one would take the place of another.
+    """
+    state, wanted = random.getstate(), os.environ.get(_RETRIES)
+    random.seed()
+    os.environ[_RETRIES] = "3" if wanted is None else wanted
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if wanted is None:
+            del os.environ[_RETRIES]
+
+
+def _plain(figures: Mapping[str, Value]) -> dict[str, Value]:
+    """The same by names that mlflow takes, which refuses all for one that it does not: others' signs become `_`."""
+    found: dict[str, Value] = {}
+    for name, value in figures.items():
+        plain, number = _ODD.sub("_", name), 2
+        while plain in found:
+            plain, number = f"{_ODD.sub('_', name)}_{number}", number + 1
+        found[plain] = value
+    return found
 
 
 def _own_options(name: str, files: RunLayout, run_id: str, *, is_known: bool) -> dict[str, object]:
