@@ -247,7 +247,7 @@ def refuse_idle_settings(adapter: AdapterConfig, targets: Sequence[str]) -> None
             ends = {name.rpartition(".")[2] for name in targets}
             raise TrainError(
                 f"train.adapter.target_modules: no module with an adapter has a name that ends in {end}: it is not in "
-                "the model, is no layer for one, or modules_to_save trains it whole; there are "
+                "the model, cannot have one, or modules_to_save trains it whole; there are "
                 f"{', '.join(sorted(ends))}"
             )
     for key, patterns in (("r", adapter.rank_pattern), ("alpha", adapter.alpha_pattern)):
