@@ -179,7 +179,7 @@ def test_refused_before_anything_is_loaded(workplace: Workplace, capfd: pytest.C
     ):
         check_generation(config, is_sharded=True)
     assert workplace.train(workplace.root / "refused", generate, "data.eval=[]", "model.path=missing") == 2
-    assert "data.eval names no set whose pages could be written" in capfd.readouterr().err
+    assert "train.generate: has no effect: data.eval names no set" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -122,11 +122,12 @@ def test_weights_of_a_planned_step_follow_its_datasets(workplace: Workplace, tmp
 
 
 def test_a_run_with_weights_logs_the_z_loss_apart(workplace: Workplace, tmp_path: Path) -> None:
-    shards = f"data.train=[{{path: {workplace.root}/shards, loss_weight: SCALE}}]"
+    first, second = f"path: {workplace.root}/shards", f"path: {workplace.root}/shards-eval"
+    scales = f"data.train=[{{{first}, loss_weight: 4}}, {{{second}, loss_weight: 4.0000001}}]"
     few = ("data.eval=[]", "train.max_steps=2", "train.lr=0.001")
-    assert workplace.train(tmp_path / "plain", *few) == 0
-    # A weight that all tokens have changes nothing but the rounding; it is the mean that is weighted.
-    assert workplace.train(tmp_path / "scaled", *few, shards.replace("SCALE", "4"), "train.z_loss=0.0001") == 0
+    assert workplace.train(tmp_path / "plain", *few, f"data.train=[{{{first}}}, {{{second}}}]") == 0
+    # A weight that all tokens have, as good as, changes nothing but the rounding; it is the mean that is weighted.
+    assert workplace.train(tmp_path / "scaled", *few, scales, "train.z_loss=0.0001") == 0
     plain, scaled = (list(read_lines(tmp_path / name / "metrics.jsonl")) for name in ("plain", "scaled"))
     assert scaled[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-6)
     assert scaled[0]["z_loss"] == pytest.approx(1e-4 * np.log(1024) ** 2, rel=0.05)
