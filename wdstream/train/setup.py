@@ -16,7 +16,7 @@ from wdstream.plan.summary import no_step
 from wdstream.records import World
 from wdstream.runs.checkpoint import Checkpoint
 from wdstream.runs.layout import RunLayout
-from wdstream.train.before import prove_learning, prove_model, require_trainable_weights
+from wdstream.train.before import prove_start
 from wdstream.train.engine import engine_notes, open_engine
 from wdstream.train.evaluate.generated_pages import check_generation
 from wdstream.train.evaluate.sets import plan_sets
@@ -168,9 +168,8 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
-        require_trainable_weights(config)
-        prove_learning(config, stream.family, is_new=start is None)
-        messages.append(prove_model(config, stream.family, has_meta_device=zero_stage(accelerator) != 3))
+        has_meta_device = zero_stage(accelerator) != 3
+        messages.append(prove_start(config, stream.family, is_new=start is None, has_meta_device=has_meta_device))
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
     init = None if start else warm_start(config, accelerator, messages)
