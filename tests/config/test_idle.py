@@ -78,3 +78,15 @@ def test_a_file_is_refused_by_plan_too_and_an_earlier_run_is_read(tmp_path: Path
     planned = wdstream("plan", path)
     assert planned.returncode == 2 and "train.eval_every: has no effect" in planned.stderr
     assert Config.of(tree).train.eval_every == 5
+    assert load_config(path, is_trained=False) == Config.of(tree)
+
+
+def test_a_run_that_has_begun_continues_with_what_was_taken_then(tmp_path: Path) -> None:
+    path, output = tmp_path / "cfg.yaml", tmp_path / "run"
+    tree = {"model": {"path": "m"}, "data": {"train": [{"path": "s", "loss_weight": 2}]}, "train": {"eval_every": 5}}
+    path.write_text(yaml.safe_dump(tree))
+    output.mkdir()
+    (output / "run.json").touch()
+    assert load_config(path, (f"train.output={output}",)).train.eval_every == 5
+    with pytest.raises(ConfigError, match=r"keep_best.set: data.eval has no set"):
+        load_config(path, (f"train.output={output}", "train.keep_best={set: held_out}"))

@@ -118,7 +118,11 @@ def _named_paths(shards: list[str]) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
     for path in (given.rstrip("/") or given for given in shards):
         is_config = path.endswith((".yaml", ".yml")) and Path(path).is_file()
-        named += sets_of(load_config(Path(path))) if is_config else [(Path(shown_url(path)).name or path, path)]
+        named += (
+            sets_of(load_config(Path(path), is_trained=False))
+            if is_config
+            else [(Path(shown_url(path)).name or path, path)]
+        )
     return named
 
 

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 _PARTS: tuple[ModelPart, ...] = ("language", "embeddings", *IMAGE_PARTS)
 
 
-def idle_settings(config: "Config") -> Iterator[str]:
-    """A sentence on each setting without effect."""
-    yield from _of_evaluation(config)
+def idle_settings(config: "Config", *, is_new: bool = True) -> Iterator[str]:
+    """A sentence on each setting without effect; of a run that has begun, on those that no wdstream ever took."""
     yield from _of_best(config)
+    if not is_new:
+        return
+    yield from _of_evaluation(config)
     yield from _of_data(config)
     if config.train.adapter is not None:
         yield from _of_adapter(config, config.train.adapter)

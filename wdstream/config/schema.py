@@ -17,6 +17,7 @@ from wdstream.pipeline.planning.feed import Planning
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
+from wdstream.runs.layout import RunLayout
 from wdstream.settings import Settings, expanded
 from wdstream.shards.layout import KeyRule
 from wdstream.storage.cache.settings import CacheSettings
@@ -284,10 +285,16 @@ class Config(Settings):
         return self
 
 
-def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_trained: bool = True) -> Config:
     """Read a YAML file; `overrides` are `section.key=value` with YAML values.
 
     Relative paths inside stay relative to the working directory, as on the command line.
+
+    Args:
+        path: of the file.
+        overrides: later ones win.
+        is_trained: settings without effect on training are refused, unless a run has begun in `train.output`: one of an
+            earlier wdstream may have some.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or does not fit the schema, or a setting has no effect; names
@@ -306,7 +313,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
             f"{path}: expected sections model:, data:, text:, tiling:, train:, found {type(tree).__name__}"
         )
     config = config_from_tree(tree, overrides, path)
-    if idle := list(idle_settings(config)):
+    is_new = not RunLayout(config.train.output).record.is_file()
+    if is_trained and (idle := list(idle_settings(config, is_new=is_new))):
         raise ConfigError("\n  ".join([f"{path}:", *idle]))
     return config
 

@@ -16,7 +16,7 @@ from wdstream.train.model.adapter import refuse_idle_settings
 from wdstream.train.model.checkpointing import enable_checkpointing
 from wdstream.train.model.load import compute_dtype
 from wdstream.train.model.quantize import require_quantised
-from wdstream.train.optimizer.groups import learning_groups, learns
+from wdstream.train.optimizer.groups import learning_groups, learns, refuse_idle_entries
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -71,6 +71,8 @@ def prove_learning(config: Config, family: Family, *, is_new: bool = True) -> No
     adapter = config.train.adapter
     model = model_without_numbers(config, family, dtype=compute_dtype(config.model))
     learning_groups(model, config.train)
+    if is_new:
+        refuse_idle_entries(model, config.train)
     if adapter is not None and is_new:
         if adapter.kind == "qlora":
             require_quantised(config.model.path, adapter)

@@ -69,7 +69,7 @@ def open_engine(
         return model
 
     bare = load_spread(accelerator, load)
-    freeze_parts(bare, config.train, decays_tables=decays_tables)
+    freeze_parts(bare, config.train)
     head, has_vision = LossHead(bare), trains_vision(config) and learns_from_images(bare, config.train)
     unreached = found_by_main(accelerator, partial(find_unreached, bare, head, family)) if has_vision else ()
     freeze_named(bare, unreached)

@@ -20,6 +20,7 @@ from wdstream.train.optimizer.groups import (
     learns_from_images,
     near_names,
     own_settings,
+    refuse_idle_entries,
 )
 
 
@@ -163,6 +164,11 @@ def test_entries_without_effect_are_refused(model: nn.Module, settings: dict[str
         freeze_parts(model, config)
 
 
+def refuse_idle(model: nn.Module, config: TrainConfig) -> None:
+    freeze_parts(model, config)
+    refuse_idle_entries(model, config)
+
+
 FROZEN_TOWER = {"parts": {"vision": {"frozen": True}}}
 
 
@@ -187,14 +193,14 @@ FROZEN_TOWER = {"parts": {"vision": {"frozen": True}}}
 )
 def test_settings_that_nothing_follows_are_refused(model: nn.Module, settings: dict[str, object], place: str) -> None:
     with pytest.raises(ConfigError, match=rf"train.{place}:? has no effect"):
-        freeze_parts(model, TrainConfig.of(settings))
+        refuse_idle(model, TrainConfig.of(settings))
 
 
 def test_settings_that_something_follows(model: nn.Module) -> None:
     stages = [{"train": ["projector"], "steps": 1, "lr": 1}, {"train": ["language"]}]
-    freeze_parts(model, TrainConfig.of({"lr": 0.5, "weight_decay": 0.1, "stages": stages}))
+    refuse_idle(model, TrainConfig.of({"lr": 0.5, "weight_decay": 0.1, "stages": stages}))
     muon = {"optimizer": "muon", "muon": {"lr": 1, "weight_decay": 0.2}, "eps": 1, "betas": [0.8, 0.9]}
-    freeze_parts(model, TrainConfig.of({**muon, "parts": {"projector": {"weight_decay": 0.0}}}))
+    refuse_idle(model, TrainConfig.of({**muon, "parts": {"projector": {"weight_decay": 0.0}}}))
 
 
 def test_rates_and_decays_of_patterns_are_among_the_figures(model: nn.Module) -> None:

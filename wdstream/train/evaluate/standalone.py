@@ -209,7 +209,7 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     if not path.exists():
         raise ConfigError(f"{path}: neither the folder of a run that was trained nor a YAML file; is the path right?")
     if not path.is_dir():
-        config = load_config(path, overrides)
+        config = load_config(path, overrides, is_trained=False)
         if config.model.init is not None:
             raise ConfigError(
                 f"{path}: model.init: a configuration is measured with the weights of model.path; give the folder that "

@@ -2,7 +2,7 @@
 
 import fnmatch
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -40,37 +40,37 @@ class LearningGroup:
     names: tuple[str, ...] = ()
 
 
-def freeze_parts(model: nn.Module, config: TrainConfig, *, decays_tables: bool = False) -> None:
+def freeze_parts(model: nn.Module, config: TrainConfig) -> None:
     """Freeze what `parts`, `patterns` and `stages` say does not learn.
 
     Args:
         model: as `load_model` gives it, not yet wrapped by Accelerate.
         config: of the run.
-        decays_tables: see `learning_groups`.
 
     Raises:
-        ConfigError: an entry has nothing to act on, a setting has no effect, or contradicts another one.
+        ConfigError: an entry has nothing to act on, or contradicts another setting.
     """
     parameters = model_parameters(model)
     require_matches(parameters, config)
     staged = {part for stage in config.stages for part in stage.train}
-    deciding = set()
     for parameter in parameters:
-        frozen = [(where, entry.frozen) for where, entry in _entries(parameter, config) if entry.frozen is not None]
-        where, is_frozen = frozen[-1] if frozen else ("", not parameter.value.requires_grad)
-        if frozen and not is_frozen and not parameter.value.requires_grad:
+        where, said = _freezing(parameter, config)
+        is_frozen = said or (said is None and not parameter.value.requires_grad)
+        if not is_frozen and not parameter.value.requires_grad:
             raise ConfigError(f"train.{where}: frozen: false: {_why_frozen(parameter, config)}")
-        deciding.add(where)
         if is_frozen or (staged and parameter.part not in staged):
             parameter.value.requires_grad_(False)
-    _require_effect(parameters, config, deciding)
-    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
-    require_effects([(each.part, decide(each, config, decays_tables=decays_tables)) for each in learning], config)
+    _require_effect(parameters, config)
 
 
-def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig, deciding: Collection[str]) -> None:
-    """After all is frozen: refuse entries of what does not learn, stages that train none of it, and freezing that later
-    entries take back; `deciding` are the entries that froze, or took back, something."""
+def _freezing(parameter: ModelParameter, config: LearningSettings) -> tuple[str, bool | None]:
+    """The last entry that says of a parameter whether it is frozen, and what it says; None: nothing does."""
+    found = [(where, entry.frozen) for where, entry in _entries(parameter, config) if entry.frozen is not None]
+    return found[-1] if found else ("", None)
+
+
+def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
+    """After all is frozen: refuse entries of what does not learn, and stages that train none of it."""
     entries = list(entries_of(config))
     missing = _without_parameters(parameters, config, [where for where, entry in entries if not entry.frozen])
     if missing:
@@ -78,11 +78,28 @@ def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig, d
             f"train.{missing[0]}: has no effect, since train.parts, train.patterns and train.stages together freeze "
             "all that belongs to it: leave it out, or let some of it learn"
         )
-    if idle := [where for where, entry in entries if entry.frozen and where not in deciding]:
+
+
+def refuse_idle_entries(model: nn.Module, config: LearningSettings) -> None:
+    """Refuse freezing that later entries take back, and rates and weight decays that nothing follows; of a new run, for
+    one that an earlier wdstream began may have some.
+
+    Args:
+        model: after `freeze_parts`, not yet wrapped by Accelerate.
+        config: of the run.
+
+    Raises:
+        ConfigError: names the first, and why.
+    """
+    parameters = model_parameters(model)
+    deciding = {_freezing(parameter, config)[0] for parameter in parameters}
+    if idle := [where for where, entry in entries_of(config) if entry.frozen and where not in deciding]:
         raise ConfigError(
             f"train.{idle[0]}: frozen: true has no effect, since later entries say otherwise of all that belongs to "
             "it: leave it out, or put it after them"
         )
+    learning = [parameter for parameter in parameters if parameter.value.requires_grad]
+    require_effects([(each.part, decide(each, config)) for each in learning], config)
 
 
 def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
