@@ -81,7 +81,9 @@ def test_other_parts_in_four_bits_but_what_is_trained_whole(tiny_model: Path) ->
     model = load_model(make_config(tiny_model, adapter={**chosen, "modules_to_save": ["merger.mlp.0"]}), CPU)
     four_bit = {name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
     assert {".visual." in name for name in four_bit} == {True, False}
-    assert [name for name in four_bit if "merger" in name or "lm_head" in name] == ["model.visual.merger.mlp.2"]
+    assert [name for name in four_bit if "merger" in name or "lm_head" in name] == [
+        "base_model.model.model.visual.merger.mlp.2"
+    ]
     merger = [one for name, one in model.named_parameters() if "merger.mlp.0.modules_to_save" in name]
     assert merger and {one.dtype for one in merger} == {torch.float32}
 
