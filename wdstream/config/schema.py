@@ -17,7 +17,6 @@ from wdstream.pipeline.planning.feed import Planning
 from wdstream.pixels.settings import PixelSettings
 from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
-from wdstream.runs.layout import RunLayout
 from wdstream.settings import Settings, expanded
 from wdstream.shards.layout import KeyRule
 from wdstream.storage.cache.settings import CacheSettings
@@ -313,7 +312,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_trained: bool
             f"{path}: expected sections model:, data:, text:, tiling:, train:, found {type(tree).__name__}"
         )
     config = config_from_tree(tree, overrides, path)
-    is_new = not RunLayout(config.train.output).record.is_file()
+    is_new = not (config.train.output / "run.json").is_file()  # `RunLayout.record`, of a station above this one
     if is_trained and (idle := list(idle_settings(config, is_new=is_new))):
         raise ConfigError("\n  ".join([f"{path}:", *idle]))
     return config
