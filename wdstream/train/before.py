@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def prove_start(config: Config, family: Family, *, is_new: bool, has_meta_device: bool) -> str:
+def prove_start(config: Config, family: Family, *, is_new: bool, stage: int | None) -> str:
     """Check all that a model folder can tell before its weights are loaded; a message on its lengths.
 
     Args:
         config: of the run.
         family: of its model.
         is_new: it continues no checkpoint.
-        has_meta_device: see `prove_model`.
+        stage: of ZeRO.
 
     Raises:
         WdstreamError: see the parts.
     """
     require_trainable_weights(config)
     prove_learning(config, family, is_new=is_new)
-    return prove_model(config, family, has_meta_device=has_meta_device)
+    return prove_model(config, family, has_meta_device=stage != 3)
 
 
 def prove_model(config: Config, family: Family, *, has_meta_device: bool) -> str:

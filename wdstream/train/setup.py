@@ -168,8 +168,7 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
     check_stages(config.train, total.known)
     check_profile(config.train.profile, total.known)
     if world.rank == 0:  # what one process finds of a model folder holds for all
-        has_meta_device = zero_stage(accelerator) != 3
-        messages.append(prove_start(config, stream.family, is_new=start is None, has_meta_device=has_meta_device))
+        messages.append(prove_start(config, stream.family, is_new=start is None, stage=zero_stage(accelerator)))
     decays_tables = start is not None and not start.trainer.get("spares_tables")
     objective = objective_of(config, stream.dataset_offsets)
     init = None if start else warm_start(config, accelerator, messages)

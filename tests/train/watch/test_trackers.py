@@ -20,7 +20,7 @@ from wdstream.config.watching import WatchConfig
 from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
-from wdstream.train import setup
+from wdstream.train import engine
 from wdstream.train.watch import trackers
 from wdstream.train.watch.trackers import Trackers, _plain, check_trackers
 
@@ -109,7 +109,7 @@ def test_a_tracker_that_does_not_start_ends_the_start_before_weights_are_loaded(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(setup, "load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(engine, "load_model", lambda *_, **__: pytest.fail("weights were loaded"))
     settings = (*PLAIN, "train.trackers=[wandb]", "train.tracker_options={wandb: {mode: broken}}")
     assert workplace.train(tmp_path / "run", *settings) == 1
     said = capsys.readouterr()
