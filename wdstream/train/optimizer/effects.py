@@ -42,7 +42,7 @@ class OwnSetting:
 
     @property
     def key(self) -> str:
-        """`lr` or `weight_decay`."""
+        """What it sets: `lr` or `weight_decay`."""
         return self.place.rpartition(".")[2]
 
     @property
