@@ -67,11 +67,11 @@ def require_effects(learning: Sequence[tuple[ModelPart, Decided]], config: Learn
     Raises:
         ConfigError: names the first, and why.
     """
-    for place, why in idle_settings(learning, config) if learning else ():
+    for place, why in unfollowed_settings(learning, config) if learning else ():
         raise ConfigError(f"train.{place}: has no effect: {why}; leave it out")
 
 
-def idle_settings(learning: Sequence[tuple[ModelPart, Decided]], config: LearningSettings) -> Iterator[tuple[str, str]]:
+def unfollowed_settings(learning: Sequence[tuple[ModelPart, Decided]], config: LearningSettings) -> Iterator[tuple[str, str]]:
     """The keys of `train:` that nothing follows, each with the reason."""
     deciding = {by for _, decided in learning for by in (decided.lr_by, decided.decay_by)}
     if config.lr != type(config).model_fields["lr"].default and not _is_rate_used(learning, config):
