@@ -18,7 +18,7 @@ from wdstream.train.optimizer.groups import (
     learning_figures,
     learning_groups,
     learns_from_images,
-    near_names,
+    near_patterns,
     own_settings,
     refuse_idle_entries,
 )
@@ -229,8 +229,8 @@ def test_rates_and_decays_of_patterns_are_among_the_figures(model: nn.Module) ->
         ("model.visual.merger.linear_fc", "model.visual.merger.linear_fc"),
     ],
 )
-def test_near_names(pattern: str, near: str, model: nn.Module) -> None:
-    found = near_names(pattern, [name for name, _ in model.named_parameters()])
+def test_near_patterns(pattern: str, near: str, model: nn.Module) -> None:
+    found = near_patterns(pattern, [name for name, _ in model.named_parameters()])
     assert found == [near] or all(name.startswith(near) for name in found)
 
 

@@ -51,7 +51,7 @@ class OwnSetting:
         return self.place.rpartition(".")[0].removeprefix("parts.").removeprefix("patterns.")
 
 
-def entries_of(config: LearningSettings) -> Iterator[tuple[str, PartConfig]]:
+def part_entries(config: LearningSettings) -> Iterator[tuple[str, PartConfig]]:
     """Every entry of `parts` and `patterns`, with its place in the configuration."""
     yield from ((f"parts.{part}", entry) for part, entry in config.parts.items())
     yield from ((f"patterns.{pattern}", entry) for pattern, entry in config.patterns.items())
@@ -71,7 +71,9 @@ def require_effects(learning: Sequence[tuple[ModelPart, Decided]], config: Learn
         raise ConfigError(f"train.{place}: has no effect: {why}; leave it out")
 
 
-def unfollowed_settings(learning: Sequence[tuple[ModelPart, Decided]], config: LearningSettings) -> Iterator[tuple[str, str]]:
+def unfollowed_settings(
+    learning: Sequence[tuple[ModelPart, Decided]], config: LearningSettings
+) -> Iterator[tuple[str, str]]:
     """The keys of `train:` that nothing follows, each with the reason."""
     deciding = {by for _, decided in learning for by in (decided.lr_by, decided.decay_by)}
     if config.lr != type(config).model_fields["lr"].default and not _is_rate_used(learning, config):
@@ -83,7 +85,7 @@ def unfollowed_settings(learning: Sequence[tuple[ModelPart, Decided]], config: L
             "tables have none",
         )
     later = "later entries of parts and patterns say otherwise of all that belongs to it, or nothing of it takes it"
-    for where, entry in entries_of(config):
+    for where, entry in part_entries(config):
         for key in ("lr", "weight_decay"):
             if getattr(entry, key) is not None and f"{where}.{key}" not in deciding:
                 yield f"{where}.{key}", later

@@ -11,7 +11,7 @@ from torch import nn
 from wdstream.config.learning import IMAGE_PARTS, LearningSettings, ModelPart, MuonConfig, PartConfig
 from wdstream.config.training import TrainConfig
 from wdstream.errors import ConfigError, TrainError
-from wdstream.train.optimizer.effects import Decided, OwnSetting, entries_of, require_effects
+from wdstream.train.optimizer.effects import Decided, OwnSetting, part_entries, require_effects
 from wdstream.train.optimizer.parts import ModelParameter, model_parameters
 from wdstream.train.optimizer.rates import learning_rate, stage_at
 
@@ -71,7 +71,7 @@ def _freezing(parameter: ModelParameter, config: LearningSettings) -> tuple[str,
 
 def _require_effect(parameters: Sequence[ModelParameter], config: TrainConfig) -> None:
     """After all is frozen: refuse entries of what does not learn, and stages that train none of it."""
-    entries = list(entries_of(config))
+    entries = list(part_entries(config))
     missing = _without_parameters(parameters, config, [where for where, entry in entries if not entry.frozen])
     if missing:
         raise ConfigError(
@@ -93,7 +93,7 @@ def refuse_idle_entries(model: nn.Module, config: LearningSettings) -> None:
     """
     parameters = model_parameters(model)
     deciding = {_freezing(parameter, config)[0] for parameter in parameters}
-    if idle := [where for where, entry in entries_of(config) if entry.frozen and where not in deciding]:
+    if idle := [where for where, entry in part_entries(config) if entry.frozen and where not in deciding]:
         raise ConfigError(
             f"train.{idle[0]}: frozen: true has no effect, since later entries say otherwise of all that belongs to "
             "it: leave it out, or put it after them"
@@ -108,13 +108,13 @@ def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -
     Raises:
         ConfigError: names the first.
     """
-    missing = _without_parameters(parameters, config, [where for where, _ in entries_of(config)])
+    missing = _without_parameters(parameters, config, [where for where, _ in part_entries(config)])
     if missing:
         learning = [parameter for parameter in parameters if parameter.value.requires_grad]
         parts = {parameter.part for parameter in learning}
         names = [name for parameter in learning for name in parameter.names]
         pattern = missing[0].removeprefix("patterns.")
-        near = near_names(pattern, names) if missing[0].startswith("patterns.") else names[:1]
+        near = near_patterns(pattern, names) if missing[0].startswith("patterns.") else names[:1]
         raise ConfigError(
             f"train.{missing[0]}: no parameter that learns belongs to it; parts that learn: "
             f"{', '.join(sorted(parts)) or 'none'}, and names are such as {', '.join(near) or 'none'} (train.adapter "
@@ -122,7 +122,7 @@ def require_matches(parameters: Sequence[ModelParameter], config: TrainConfig) -
         )
 
 
-def near_names(pattern: str, names: Sequence[str]) -> list[str]:
+def near_patterns(pattern: str, names: Sequence[str]) -> list[str]:
     """For a pattern that matches no name: the same with its pieces spelt as in names, else the names nearest to it."""
     pieces = sorted({piece for name in names for piece in name.split(".")})
     mended = ".".join(

@@ -37,7 +37,7 @@ _ADVICE = {
 }
 _ODD = re.compile(r"[^\w\-. :/]")
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-Value = TypeVar("Value")
+Figure = TypeVar("Figure")
 _ID_BYTES = 16  # comet wants 32 letters or more
 
 
@@ -157,9 +157,9 @@ def _starting() -> Iterator[None]:
             del os.environ[_RETRIES]
 
 
-def _plain(figures: Mapping[str, Value]) -> dict[str, Value]:
+def _plain(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     """The same by names that mlflow takes, which refuses all for one that it does not: others' signs become `_`."""
-    found: dict[str, Value] = {}
+    found: dict[str, Figure] = {}
     for name, value in figures.items():
         plain, number = _ODD.sub("_", name), 2
         while plain in found:
