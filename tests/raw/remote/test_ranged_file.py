@@ -32,6 +32,10 @@ def test_any_place_in_any_order(s3_server: S3Server, bucket: str, monkeypatch: p
         assert file.read() == CONTENT[-5:]
 
 
+IN_THE_CLEAR = 2
+"""Without TLS each range is asked for until the same bytes came twice."""
+
+
 def test_read_forward_asks_for_more_each_time(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,13 +43,13 @@ def test_read_forward_asks_for_more_each_time(
         file = io.BufferedReader(opened(s3_server, bucket, monkeypatch, proxy))
         before = proxy.asked
         assert b"".join(iter(lambda: file.read(10_000), b"")) == CONTENT
-        assert proxy.asked - before <= 8
+        assert proxy.asked - before <= 8 * IN_THE_CLEAR
         file.seek(0)
         before = proxy.asked
         for start in range(0, len(CONTENT), 100_000):  # headers of a tar with members of this size
             file.seek(start)
             assert file.read(512) == CONTENT[start : start + 512]
-        assert proxy.asked - before <= 12
+        assert proxy.asked - before <= 12 * IN_THE_CLEAR
 
 
 def test_columns_side_by_side_are_asked_for_once(
@@ -58,4 +62,4 @@ def test_columns_side_by_side_are_asked_for_once(
             for column in (0, 3_000_000, 6_000_000):
                 file.seek(column + step)
                 assert file.read(5_000) == CONTENT[column + step : column + step + 5_000]
-        assert proxy.asked - before <= 4
+        assert proxy.asked - before <= 4 * IN_THE_CLEAR
