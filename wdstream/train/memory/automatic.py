@@ -5,6 +5,7 @@ configuration, the number of processes and that size, made by the main process f
 bit of what is computed, so a run may continue with another one.
 """
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ from accelerate.utils import DistributedType, broadcast_object_list, gather_obje
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
 from wdstream.train.launch.zero import zero_stage
-from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
+from wdstream.train.memory.estimate import GIB, KINDS, SET_ASIDE, estimate_memory
+from wdstream.train.memory.fake_run import Kept
 
 MARGIN = 0.1
 """Share of a device that is left free: of what the estimate does not know, and of memory that is in pieces."""
@@ -75,17 +77,20 @@ def device_of(accelerator: Accelerator, gib: float) -> Device:
 
 def choose_checkpointing(config: Config, family: Family, device: Device) -> tuple[bool | str, str]:
     """(`train.gradient_checkpointing`, a line for the log)."""
-    said = "train.gradient_checkpointing: auto: "
-    try:
-        # Half a terabyte: what fits is compared here, and a device that is too small is not refused before.
-        ways = estimate_memory(config, family, world=device.world, gpu_gib=512.0).ways[device.way]
-    except Exception as error:  # the model's own code runs on tensors without numbers; the main process alone is here
-        line = (str(error).strip().splitlines() or ["no reason"])[0]
-        return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"
+    said, began = "train.gradient_checkpointing: auto: ", time.monotonic()
     packs, room = config.train.micro_batch_size, device.gib * (1 - MARGIN)
-    of = f"of {device.gib:.1f} GiB, by the estimate for {device.world} x {device.way}"
-    for name, value in CHOICES:
-        needed = (ways[name].needed(packs) + SET_ASIDE) / GIB
+    counted: dict[str, Kept] = {}  # the others are counted only where `false` does not fit
+    for number, (name, value) in enumerate(CHOICES):
+        try:
+            # Half a terabyte: what fits is compared here, and a device that is too small is not refused before.
+            kinds = KINDS if number else (name,)
+            found = estimate_memory(config, family, world=device.world, gpu_gib=512.0, kinds=kinds, counted=counted)
+        except Exception as error:  # the model's own code, on tensors without numbers
+            line = (str(error).strip().splitlines() or ["no reason"])[0]
+            return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"
+        needed = (found.ways[device.way][name].needed(packs) + SET_ASIDE) / GIB
+        of = f"of {device.gib:.1f} GiB, by the estimate for {device.world} x {device.way}"
+        of += f", which took {time.monotonic() - began:.0f} s"
         if needed <= room:
             return value, f"{said}{name}, with which a step takes {needed:.1f} {of}"
     return True, (
