@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType, broadcast_object_list, gather_obje
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
 from wdstream.train.launch.zero import zero_stage
-from wdstream.train.memory.estimate import GIB, KINDS, SET_ASIDE, estimate_memory
+from wdstream.train.memory.estimate import CHECKPOINTING_KINDS, GIB, SET_ASIDE, estimate_memory
 from wdstream.train.memory.fake_run import Kept
 
 MARGIN = 0.1
@@ -83,7 +83,7 @@ def choose_checkpointing(config: Config, family: Family, device: Device) -> tupl
     for number, (name, value) in enumerate(CHOICES):
         try:
             # Half a terabyte: what fits is compared here, and a device that is too small is not refused before.
-            kinds = KINDS if number else (name,)
+            kinds = CHECKPOINTING_KINDS if number else (name,)
             found = estimate_memory(config, family, world=device.world, gpu_gib=512.0, kinds=kinds, counted=counted)
         except Exception as error:  # the model's own code, on tensors without numbers
             line = (str(error).strip().splitlines() or ["no reason"])[0]

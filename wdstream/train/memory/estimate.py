@@ -34,7 +34,7 @@ from wdstream.train.step.loss import CHUNK_ROWS
 GIB = 1 << 30
 SET_ASIDE = 1.5 * GIB
 """Of CUDA itself, of NCCL, and of memory that the allocator cannot use."""
-KINDS = ("false", "true", "selective")
+CHECKPOINTING_KINDS = ("false", "true", "selective")
 """Of `train.gradient_checkpointing`."""
 WAYS = ("ddp", "fsdp2", "zero1", "zero2", "zero3")
 _BLOCK, _SMALLEST = 256, 4096  # of bitsandbytes: elements per scale; smaller tensors keep 32-bit states
@@ -92,7 +92,7 @@ class ModelBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """For each way of sharing, and for each of `train.gradient_checkpointing` that was counted (KINDS)."""
+    """For each way of sharing, and for each kind of `train.gradient_checkpointing` that was counted."""
 
     world: int
     gpu_gib: float
@@ -110,7 +110,7 @@ def estimate_memory(
     *,
     world: int,
     gpu_gib: float,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = CHECKPOINTING_KINDS,
     counted: dict[str, Kept] | None = None,
 ) -> MemoryEstimate:
     """Count a run's memory per GPU; nothing is loaded, and no GPU is needed.

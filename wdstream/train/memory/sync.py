@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
 from wdstream.train.memory.automatic import MARGIN, settle_memory, smallest_gib
-from wdstream.train.memory.estimate import GIB, KINDS, estimate_memory
+from wdstream.train.memory.estimate import CHECKPOINTING_KINDS, GIB, estimate_memory
 
 
 def settle_estimated(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
@@ -53,7 +53,7 @@ def choose_sync(config: Config, family: Family, *, world: int, gib: float) -> tu
     again = train.gradient_checkpointing
     name = "selective" if again == "selective" else "true" if again is True else "false"
     try:
-        kinds = ("false",) if name == "false" else KINDS
+        kinds = ("false",) if name == "false" else CHECKPOINTING_KINDS
         ways = estimate_memory(once, family, world=world, gpu_gib=gib * (1 - MARGIN), kinds=kinds).ways["fsdp2"]
     except Exception as error:  # the model's own code runs on tensors without numbers; the main process alone is here
         line = (str(error).strip().splitlines() or ["no reason"])[0]
