@@ -13,10 +13,11 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from wdstream.storage.tries import is_stopped
 
 _LENGTHS = struct.Struct("<QQ")
 CONFIRMED = b"\1"
+Received = TypeVar("Received")
 
 Frame = tuple[dict[str, Any], NDArray[np.int64]]
 """A header, and what comes with it: int64 (n,), of which nothing is read before it is asked for."""
@@ -97,36 +99,33 @@ def _map(memory: int, num_bytes: int) -> mmap.mmap:
 
 def _receive_lengths(sender: socket.socket) -> tuple[bytes, int]:
     """The first bytes of a frame, and the descriptor that came with them; -1 without one."""
-    while True:
-        try:
-            start, descriptors, _, _ = socket.recv_fds(sender, _LENGTHS.size, 1)
-        except TimeoutError:
-            if is_stopped():
-                raise
-            continue
-        except ConnectionError as error:
-            raise EOFError(str(error)) from error
-        if not start:
-            raise EOFError("the other side is gone")
-        return start + _receive(sender, _LENGTHS.size - len(start)), descriptors[0] if descriptors else -1
+    start, descriptors, _, _ = _when_there(lambda: socket.recv_fds(sender, _LENGTHS.size, 1))
+    if not start:
+        raise EOFError("the other side is gone")
+    return start + _receive(sender, _LENGTHS.size - len(start)), descriptors[0] if descriptors else -1
 
 
 def _receive(sender: socket.socket, count: int) -> bytes:
     data = bytearray(count)
     view, got = memoryview(data), 0
     while got < count:
-        try:
-            more = sender.recv_into(view[got:])
-        except TimeoutError:
-            if is_stopped():
-                raise
-            continue
-        except ConnectionError as error:
-            raise EOFError(str(error)) from error
+        more = _when_there(partial(sender.recv_into, view[got:]))
         if not more:
             raise EOFError("the other side is gone")
         got += more
     return bytes(data)
+
+
+def _when_there(receive: Callable[[], Received]) -> Received:
+    """What a call on a socket receives, however long it takes while the frame is wanted."""
+    while True:
+        try:
+            return receive()
+        except TimeoutError:
+            if is_stopped():
+                raise
+        except ConnectionError as error:
+            raise EOFError(str(error)) from error
 
 
 def send_step(receivers: Sequence[socket.socket], step: StepPlan, state: Mapping[str, object]) -> None:
