@@ -59,7 +59,7 @@ class Units:
         return centres_of(self.boxes)
 
     def members(self, unit: int) -> list[int]:
-        """UnitNumbers of its characters."""
+        """Numbers of its characters."""
         start = int(self.start[unit])
         found: list[int] = self.printed[start : start + int(self.count[unit])].tolist()
         return found
