@@ -35,12 +35,12 @@ for opened in (open_place, open_storage):
 @pytest.mark.parametrize(
     ("absent", "url", "command"),
     [
-        ("fsspec", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
-        ("s3fs", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
-        ("s3fs,aiobotocore", "s3://bucket/x", "pip install 'wdstream[remote]' s3fs"),
+        ("fsspec", "s3://bucket/x", "pip install 'wdstream[s3]'"),
+        ("s3fs", "s3://bucket/x", "pip install 'wdstream[s3]'"),
+        ("s3fs,aiobotocore", "s3://bucket/x", "pip install 'wdstream[s3]'"),
         ("fsspec", "memory://x", "pip install 'wdstream[remote]'"),
-        ("gcsfs", "gs://bucket/x", "pip install 'wdstream[remote]' gcsfs"),
-        ("adlfs", "az://bucket/x", "pip install 'wdstream[remote]' adlfs"),
+        ("gcsfs", "gs://bucket/x", "pip install 'wdstream[google]'"),
+        ("adlfs", "az://bucket/x", "pip install 'wdstream[azure]'"),
     ],
 )
 def test_what_is_not_installed_comes_with_its_command(absent: str, url: str, command: str) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -197,15 +198,14 @@ class IndexFiles:
         return None if rule is None else self.column(held_out_column(rule))
 
     def _read_catalog(self) -> Catalog:
-        try:
-            return self._fetch_catalog()
-        except (OldIndexError, AbsentFileError, ForbiddenFileError, StorageFailureError):
-            raise
-        except ShardIndexError:
-            if self.storage.local_path("") is not None:
+        for _ in range(_MOST_ASKED if self.storage.local_path("") is None else 0):
+            try:
+                return self._fetch_catalog()
+            except (OldIndexError, AbsentFileError, ForbiddenFileError, StorageFailureError):
                 raise
-            self.storage.forget(ByteRange(name=f"{INDEX_FOLDER}/{INDEX_JSON}", offset=0, length=sys.maxsize))
-            return self._fetch_catalog()  # an answer may have been damaged on its way
+            except ShardIndexError:  # an answer may have been damaged on its way
+                self.storage.forget(ByteRange(name=f"{INDEX_FOLDER}/{INDEX_JSON}", offset=0, length=sys.maxsize))
+        return self._fetch_catalog()
 
     def _fetch_catalog(self) -> Catalog:
         path = self.storage.local_path(f"{INDEX_FOLDER}/{INDEX_JSON}")
@@ -279,6 +279,9 @@ class IndexFiles:
             path = self._column_path(name)
         if path is not None:
             return map_column(path, entry)
+        for _ in range(_MOST_ASKED):  # an answer may have been damaged on its way, in the header, too
+            with suppress(ShardIndexError):
+                return column_of_bytes(self.source.read_file(f"{INDEX_FOLDER}/{name}.npy"), entry)
         return column_of_bytes(self.source.read_file(f"{INDEX_FOLDER}/{name}.npy"), entry)
 
     def _column_path(self, name: str) -> Path | None:

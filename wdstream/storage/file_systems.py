@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from wdstream.errors import ConfigError
@@ -21,13 +22,16 @@ _S3_SILENCE_S = 60
 _WRONG_CACHES = ("blockcache", "cached", "filecache")
 """Caches of fsspec that are not safe for threads: 4 of 104 pages were lost, or the process crashed."""
 
-_PACKAGES = {
-    **dict.fromkeys(("s3", "s3a"), "s3fs"),
-    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
-    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs"),
-    "hf": "huggingface_hub",
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "google"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "azure"),
 }
 """What has the plug-in for a protocol; fsspec says it of others."""
+_GOOGLE = ("gs", "gcs")
+_ASKS_KINDS_OF_BUCKETS = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
+"""By which gcsfs asks for the kind of each bucket first, over gRPC: 60 s each time where that is not answered, and
+nothing for forks. Who has a zonal bucket sets it to true."""
 
 
 @contextmanager
@@ -38,11 +42,13 @@ def needs_plug_in(url: str) -> Iterator[None]:
         ConfigError: fsspec or the plug-in is not installed, or there is none for the protocol.
     """
     protocol = url.partition("://")[0].lower()
-    package = _PACKAGES.get(protocol, "")
+    if protocol in _GOOGLE:
+        os.environ.setdefault(_ASKS_KINDS_OF_BUCKETS, "false")
     try:
         yield
     except ImportError as error:
-        command = f"pip install 'wdstream[remote]' {package}".strip()
+        package = "" if protocol != "hf" else " huggingface_hub"
+        command = f"pip install 'wdstream[{_EXTRAS.get(protocol, 'remote')}]'{package}"
         raise ConfigError(f"{shown_url(url)} needs a package that is not installed ({error}); run {command}") from error
     except ValueError as error:
         near = "; is the address right? Stores are s3://, gs://, az://, ..." if "not known" in str(error) else ""
@@ -88,11 +94,21 @@ def travels_in_clear(url: str, files: Any, options: dict[str, Any]) -> bool:
     protocol = url.partition("://")[0].lower()
     if protocol in ("s3", "s3a"):
         return str(files.s3.meta.endpoint_url).startswith("http://")
-    return protocol == "http" or "http://" in f"{options} {getattr(files, '_endpoint', '')}"
+    address = getattr(files, "_location", "") or getattr(getattr(files, "service_client", None), "url", "")
+    return protocol == "http" or "http://" in f"{options} {address}"  # of Google and Azure
 
 
 def keep_to_this_process(files: Any) -> None:
-    """Have connections of a file system ended by this process alone, not by a forked child, also when that ends."""
+    """Have connections of a file system ended by this process alone, not by a forked child, also when that ends.
+
+    Requests to Azure and Google are sent once each time: their clients would wait 15 s before they send one again, or
+    send it six times in 30 s.
+    """
+    if hasattr(files, "service_client"):
+        files.service_client._config.retry_policy.total_retries = 0
+    once = getattr(getattr(type(files), "_request", None), "__wrapped__", None)
+    if once is not None:  # of gcsfs
+        files._request = MethodType(once, files)
     if hasattr(files, "close_session"):
         files.close_session = partial(_close_here, type(files).close_session, os.getpid())
         has_connections(files)

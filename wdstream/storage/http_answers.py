@@ -28,7 +28,12 @@ _WRONG_SETTINGS = (
     "ConfigParseError",
 )
 """Errors of botocore that stay until somebody changes a setting: no request is sent."""
-_NO_BUCKET = re.compile("(bucket|container) does not exist")
+_NO_BUCKET = re.compile("(bucket|container) does not exist|/upload/storage/v1/b/[^/]+/o")
+"""As S3 and Azure say it, and Google when something is written to it."""
+_FORBIDDEN = "Forbidden: "
+"""How gcsfs, which has no number for it, begins the error of a status 403."""
+_OF_STORES = ("aiohttp", "azure", "botocore", "gcsfs", "google", "requests")
+"""Packages whose errors are of a network or a store, unless they say that they are final."""
 _WANTED = re.compile(r"bytes=(\d+)-(\d*)")
 _SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
@@ -164,12 +169,12 @@ def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "
         return StorageFailureError(
             f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"
         )
-    told = f"{type(cause).__name__}: {cause}"
-    status = getattr(cause, "status", None)
-    if isinstance(cause, FileNotFoundError) and _NO_BUCKET.search(str(cause)):
+    told = f"{type(cause).__name__}: {_first_line(cause)}"
+    status = status_of(cause)
+    if (isinstance(cause, FileNotFoundError) or status == 404) and _NO_BUCKET.search(f"{cause} {cause.__cause__}"):
         return AbsentBucketError(
-            f"{url} cannot be {doing}: the store has no such bucket ({cause}); check its name and the endpoint, or "
-            "create it"
+            f"{url} cannot be {doing}: the store has no such bucket ({_first_line(cause)}); check its name and the "
+            "endpoint, or create it"
         )
     if isinstance(cause, FileNotFoundError) or status in (404, 410):
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
@@ -187,7 +192,20 @@ def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "
 
 def _lacks_credentials(error: BaseException) -> bool:
     """Whether no credentials were found, or they are not whole, before anything was asked of the store."""
-    return _module(error) == "botocore" and "Credential" in type(error).__name__
+    return _module(error) in ("azure", "botocore", "google") and "Credential" in type(error).__name__
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status of a store's or web server's answer, as its plug-in has it; None where there was none."""
+    if type(error) is OSError and str(error).startswith(_FORBIDDEN):
+        return 403
+    found = (str(getattr(error, name, "")) for name in ("status", "status_code", "code"))
+    return next((int(value) for value in found if value.isdecimal()), None)
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, without the ten lines of its answer that those of Azure go on to show."""
+    return str(error).partition("\n")[0] if _module(error) == "azure" else str(error)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -195,14 +213,14 @@ def may_pass(error: BaseException) -> bool:
     error = cause_of(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return False
-    status = getattr(error, "status", None)  # an HTTP answer: 4xx is final, but for time-outs and throttling
-    if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
+    status = status_of(error)  # an HTTP answer: 4xx is final, but for time-outs and throttling
+    if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
         return False
     if isinstance(error, RangeError):
         return not (isinstance(error, NoRangesError) and error.is_final)
-    if type(error).__name__ in _WRONG_SETTINGS:
+    if type(error).__name__ in _WRONG_SETTINGS or _lacks_credentials(error):
         return False
-    return isinstance(error, OSError) or _module(error) in ("aiohttp", "botocore", "gcsfs")
+    return isinstance(error, OSError) or _module(error) in _OF_STORES
 
 
 def cause_of(error: BaseException) -> BaseException:

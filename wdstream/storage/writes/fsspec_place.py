@@ -6,7 +6,9 @@ and nothing is visible before the end.
 
 import contextlib
 import errno
+import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +17,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import quote
 
 from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
 from wdstream.storage.file_systems import keep_to_this_process, needs_plug_in, travels_in_clear
-from wdstream.storage.http_answers import may_pass, store_error
+from wdstream.storage.http_answers import may_pass, status_of, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, come_twice, retrying
 from wdstream.storage.writes.lease import Lease
 from wdstream.storage.writes.place import Hold, StoredFile, refuse_strange_name
@@ -30,7 +33,10 @@ _IN_MEMORY = 8 << 20
 """Bytes of a file that is gathered, from which on it is kept on disk."""
 _WRITES_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "obs", "hf")
 """Protocols of stores that show a file when all of it is there; file systems show it as it grows."""
-_VERSION_KEYS = ("ETag", "etag", "md5Hash", "generation", "mtime", "last_modified", "LastModified", "created")
+_VERSION_KEYS = ("generation", "ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "created")
+_AZURE, _GOOGLE = ("az", "abfs", "abfss"), ("gs", "gcs")
+_OTHER_NOW = (404, 412)
+"""Answers to what is written only while an object is as it was: it is gone, or another."""
 
 
 class FsspecPlace:
@@ -155,7 +161,11 @@ class FsspecPlace:
 
     @property
     def _is_whole(self) -> bool:
-        return self._url.partition("://")[0] in _WRITES_WHOLE
+        return self._protocol in _WRITES_WHOLE
+
+    @property
+    def _protocol(self) -> str:
+        return self._url.partition("://")[0]
 
     def _make_folder(self, path: str) -> None:
         self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -195,10 +205,48 @@ class FsspecPlace:
         return self.tried(name, "written", ask) or self._has(name, data)
 
     def replace(self, name: str, data: bytes, version: str) -> bool:
-        """Write a file only while it is of this version; looked at first."""
+        """Write a file only while it is of this version, as the store decides; where it cannot, looked at first."""
+        if self._protocol in (*_AZURE, *_GOOGLE):
+            return self.tried(name, "written", lambda: self._replaced(name, data, version)) or self._has(name, data)
         if self.tried(name, "read", lambda: self._info(name)) == version:
             self.write(name, data)
         return self._has(name, data)
+
+    def _replaced(self, name: str, data: bytes, version: str) -> bool:
+        """Whether Azure or Google wrote a file, which they do only while it is of this version."""
+        path = self.path_of(name)
+        try:
+            if self._protocol in _AZURE:
+                from azure.core import MatchConditions
+
+                self.fs.pipe_file(path, data, etag=version, match_condition=MatchConditions.IfNotModified)
+            else:
+                self._put_to_google(path, data, version)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        except Exception as error:  # whatever Azure's client raises
+            if status_of(error) not in _OTHER_NOW:
+                raise
+            return False
+        return True
+
+    def _put_to_google(self, path: str, data: bytes, version: str) -> None:
+        """By a request of its own: gcsfs knows only of "where there is none"."""
+        bucket, key, _ = self.fs.split_path(path)
+        end = secrets.token_hex(16)  # of a part; never in the data
+        parts = (("application/json; charset=UTF-8", json.dumps({"name": key}).encode()), ("text/plain", data))
+        body = b"".join(
+            b"--%b\r\nContent-Type: %b\r\n\r\n%b\r\n" % (end.encode(), kind.encode(), part) for kind, part in parts
+        )
+        self.fs.call(
+            "POST",
+            f"{self.fs._location}/upload/storage/v1/b/{quote(bucket)}/o",
+            headers={"Content-Type": f'multipart/related; boundary="{end}"'},
+            data=body + f"--{end}--".encode(),
+            json_out=True,
+            uploadType="multipart",
+            ifGenerationMatch=version,
+        )
 
     def _has(self, name: str, data: bytes) -> bool:
         """Whether a file has these bytes: an answer that was lost on its way may have been a yes."""
