@@ -98,7 +98,9 @@ def test_the_best_single_or_pair_is_found(pairs: list[tuple[int, int]], tokens: 
     by less than two of these: one that fits with that to spare is found, or a choice smaller by no more than that."""
     packer = PoolPacker(Budget(tokens=TOKENS, patches=10**6))  # patches never scarce
     packer.add(items_of(pairs))
-    found = [packer._items[place] for place in packer._packer._axes[0].best(tokens, patches)]
+    axis = packer._packer._axes[0]
+    within = axis.bits & axis.up_to[tokens // axis.unit]
+    found = [packer._items[place] for place in axis.best(axis.bits, within, tokens, patches)]
     rounding = TOKENS // 1024
     singles = [item.tokens for item in packer.items if item.tokens <= tokens and item.patches <= patches]
     pairs_within = [

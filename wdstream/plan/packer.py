@@ -73,91 +73,108 @@ class _Axis:
     go in when nothing else does.
     """
 
-    __slots__ = ("bits", "holders", "least", "levels", "low", "masks", "others", "shift", "sizes", "unit")
+    __slots__ = (
+        "before",
+        "bits",
+        "capacity",
+        "holders",
+        "levels",
+        "masks",
+        "others",
+        "packed",
+        "shift",
+        "sizes",
+        "unit",
+        "up_to",
+    )
 
     def __init__(self, capacity: int, sizes: list[int], others: list[int]) -> None:
         """A budget of `capacity`, and the sizes of samples on it and on the other one, to which more may come."""
+        self.capacity = capacity
         self.sizes, self.others = sizes, others
+        self.before = [0]  # by place, and at the end: the sum of the sizes before it
+        self.packed = 0  # the sum of the sizes in packs; the other axis may have packed them
         self.levels: list[int] = []  # by place
         self.unit = -(-capacity // LEVELS)
         top = -(-capacity // self.unit)
         self.holders: list[list[int]] = [[] for _ in range(top + 2)]  # places by level, oldest first; 0: of size 0
-        self.least = [0] * (top + 1)  # by level the smallest size of its holders on the other budget
         self.shift = 2 * top + 1  # level 0 mirrored; B is below the bits of M
-        self.masks = [1 << level | 1 << self.shift - level for level in range(top + 1)]
-        self.low = (1 << top + 1) - 1
-        self.bits = self.masks[0]
+        self.bits = 1 | 1 << self.shift
+        self.masks = [0, *(1 << level | 1 << self.shift - level for level in range(1, top + 1))]
+        self.up_to = [(4 << level) - 1 for level in range(top + 1)]  # in B: each level with those below and the next
+
+    def feed(self, sizes: Ints) -> None:
+        """Sizes of further places."""
+        self.sizes += sizes.tolist()
+        self.before += (self.before[-1] + np.cumsum(sizes)).tolist()
+        self.levels += (-(-sizes // self.unit)).tolist()
+
+    def forget(self) -> None:
+        """Know of no place any more."""
+        self.sizes.clear()
+        self.levels.clear()
+        self.before, self.packed = [0], 0
 
     def clear(self) -> None:
         """Hold nothing but the empty choice."""
         self.holders[0].clear()
-        while level := (self.bits & self.low).bit_length() - 1:
+        levels = self.bits & self.up_to[-1]
+        while level := levels.bit_length() - 1:
             self.holders[level].clear()
-            self.bits ^= self.masks[level]
+            levels ^= 1 << level
+        self.bits = 1 | 1 << self.shift
 
     def add(self, places: Iterable[int]) -> None:
         """Take samples in, which are younger than all others."""
-        levels, others, holders, least = self.levels, self.others, self.holders, self.least
+        levels, holders, masks, bits = self.levels, self.holders, self.masks, self.bits
         for place in places:
             level = levels[place]
-            if held := holders[level]:
-                held.append(place)
-                if others[place] < least[level]:
-                    least[level] = others[place]
-            elif level:
-                held.append(place)
-                least[level] = others[place]
-                self.bits ^= self.masks[level]
-            else:
-                held.append(place)
+            holders[level].append(place)
+            bits |= masks[level]
+        self.bits = bits
 
-    def remove(self, places: Iterable[int]) -> None:
-        """Let samples at these places go."""
-        levels, others, holders = self.levels, self.others, self.holders
-        for place in places:
-            level = levels[place]
-            held = holders[level]
-            held.remove(place)
-            if held:
-                if others[place] == self.least[level] and level:
-                    self.least[level] = min([others[another] for another in held])
-            elif level:
-                self.bits ^= self.masks[level]
+    def best(self, bits: int, within: int, room: int, other_room: int) -> Sequence[int]:
+        """Places of the best single or pair of at most `room` here and `other_room` on the other budget.
 
-    def best(self, room: int, other_room: int) -> Sequence[int]:
-        """Places of the best single or pair of at most `room` here and `other_room` on the other budget."""
-        level = room // self.unit
-        tight = self.holders[level + 1]  # what fits of it fills the room best, and is not marked below
+        Args:
+            bits: of the levels in use.
+            within: those of B up to the level after the one of `room`.
+            room: of this budget.
+            other_room: of the other one.
+        """
+        holders, others, level = self.holders, self.others, room // self.unit
+        tight = holders[level + 1]  # what fits of it fills the room best, and is not marked below
         if tight and (found := self._first_within(tight, room, other_room)):
             return found
-        bits, least = self.bits, self.least
-        if level:
-            level = min(level, 2 * (bits & self.low).bit_length() - 2)
+        most = 2 * within.bit_length() - 2
+        if level > most:
+            level = most
         marked = bits >> self.shift - level
         while level:
-            pairs = bits & marked  # each is marked twice, at its larger and at its smaller level
+            pairs = within & marked  # each is marked twice, at its larger and at its smaller level
             while pairs:
                 large = pairs.bit_length() - 1
                 small = level - large
                 if large < small:
                     break
-                if least[large] + least[small] <= other_room:
-                    found = self._fitting(large, small, room, other_room)
-                    if found:
-                        return found
+                if small:
+                    place, another = holders[large][0], holders[small][0]
+                    if others[place] + others[another] <= other_room and place != another:
+                        return place, another  # without a further look, most often
+                if found := self._fitting(large, small, room, other_room):
+                    return found
                 pairs ^= 1 << large
             marked >>= 1
             level -= 1
-        empty = self.holders[0]
-        return self._first_within(empty, room, other_room) if empty else ()
+        return self._first_within(holders[0], room, other_room)
 
     def _fitting(self, large: int, small: int, room: int, other_room: int) -> Sequence[int]:
         """Places of the oldest samples of two levels that fit the other budget together; level 0 is none."""
-        if not small:
-            return self._first_within(self.holders[large], room, other_room)
         others, larger, smaller = self.others, self.holders[large], self.holders[small]
-        if len(larger) == len(smaller) == 1 and large != small:
-            return larger[0], smaller[0]  # they are the least on the other budget
+        if not small:
+            return self._first_within(larger, room, other_room)
+        if min([others[place] for place in larger]) + min([others[place] for place in smaller]) > other_room:
+            return ()
         for place in larger:
             rest = other_room - others[place]
             for another in smaller:
@@ -184,108 +201,122 @@ class SizePacker:
     """
 
     def __init__(self, budget: Budget) -> None:
-        self._capacity = (budget.tokens, budget.patches)
-        self._tokens: list[int] = []  # by place
-        self._patches: list[int] = []
-        tokens, patches = self._tokens, self._patches
-        self._axes = (_Axis(budget.tokens, tokens, patches), _Axis(budget.patches, patches, tokens))
+        tokens, patches = list[int](), list[int]()  # by place
+        self._axes = _Axis(budget.tokens, tokens, patches), _Axis(budget.patches, patches, tokens)
         self._scarce = 0  # which budget the pool is kept by: 0 tokens, 1 patches
-        self._is_in_pool = bytearray()  # by place, as far as they are taken
+        self._is_waiting: list[bool] = []  # by place: in no pack
         self._oldest = 0  # no sample before this place is in the pool
-        self._tokens_in_pool = self._patches_in_pool = 0
         self.num_pool = self.num_taken = 0
 
     def feed(self, tokens: Ints, patches: Ints) -> None:
         """More samples for the queue, each within both capacities; (n,) each."""
-        for axis, sizes, values in zip(self._axes, (self._tokens, self._patches), (tokens, patches), strict=True):
-            sizes += values.tolist()
-            axis.levels += (-(-values // axis.unit)).tolist()
+        for axis, values in zip(self._axes, (tokens, patches), strict=True):
+            axis.feed(values)
+        self._is_waiting += [True] * len(tokens)
 
     def fill(self, pool: int) -> bool:
         """Take from the queue until the pool holds this many; False where the queue has too few."""
-        start, num_pool, all_tokens = self.num_taken, self.num_pool, self._tokens
-        missing = pool - num_pool
-        if missing <= 0:
+        start, num_pool = self.num_taken, self.num_pool
+        if num_pool >= pool:
             return True
-        stop = start + missing
-        if stop > len(all_tokens):
-            stop = len(all_tokens)
+        stop = min(start + pool - num_pool, len(self._is_waiting))
         self._axes[self._scarce].add(range(start, stop))
-        self._tokens_in_pool += sum(all_tokens[start:stop])
-        self._patches_in_pool += sum(self._patches[start:stop])
-        self._is_in_pool += b"\1" * (stop - start)
-        self.num_taken = stop
-        self.num_pool = num_pool = num_pool + stop - start
-        return num_pool >= pool
+        self.num_taken, self.num_pool = stop, num_pool + stop - start
+        return self.num_pool == pool
 
     def put(self, tokens: int, patches: int) -> None:
         """One more sample for the pool, within both capacities; the queue must be empty."""
-        place = self.num_taken
         for axis, size in zip(self._axes, (tokens, patches), strict=True):
             axis.sizes.append(size)
+            axis.before.append(axis.before[-1] + size)
             axis.levels.append(-(-size // axis.unit))
-        self._axes[self._scarce].add((place,))
-        self._tokens_in_pool += tokens
-        self._patches_in_pool += patches
-        self._is_in_pool.append(1)
-        self.num_taken = place + 1
-        self.num_pool += 1
+        self._is_waiting.append(True)
+        self.fill(self.num_pool + 1)
 
     def places(self) -> list[int]:
         """Of the samples in the pool, oldest first."""
-        return [place for place in range(self._oldest, self.num_taken) if self._is_in_pool[place]]
+        return [place for place in range(self._oldest, self.num_taken) if self._is_waiting[place]]
 
     def forget(self) -> list[int]:
         """Number the samples of the pool from 0 on, and those of the queue after them; returns the places they had."""
-        places, pool = [*self.places(), *range(self.num_taken, len(self._tokens))], self.num_pool
-        tokens, patches = ([sizes[place] for place in places] for sizes in (self._tokens, self._patches))
-        for entries in (self._tokens, self._patches, *(axis.levels for axis in self._axes)):
-            entries.clear()
-        self.feed(np.array(tokens, dtype=np.int64), np.array(patches, dtype=np.int64))
-        self._is_in_pool = bytearray(b"\1" * pool)
+        places, pool = [*self.places(), *range(self.num_taken, len(self._is_waiting))], self.num_pool
+        tokens, patches = (np.array([axis.sizes[place] for place in places], dtype=np.int64) for axis in self._axes)
+        for axis in self._axes:
+            axis.forget()
+        self._is_waiting.clear()
+        self.feed(tokens, patches)
         self._oldest, self.num_taken = 0, pool
         self._keep_by(self._scarce)
         return places
 
     def pack(self) -> list[int]:
         """Take the next pack out of the pool, which must not be empty; places in the order in which they go in."""
-        axis, is_in_pool, left = self._choose_axis(), self._is_in_pool, self.num_pool
-        all_tokens, all_patches, (tokens, patches) = self._tokens, self._patches, self._capacity
-        more_tokens, more_patches = self._tokens_in_pool - tokens, self._patches_in_pool - patches  # than there is room
-        oldest = self._oldest
-        while not is_in_pool[oldest]:
-            oldest += 1
-        found: Sequence[int] = (oldest,)
-        placed: list[int] = []
-        kept: list[int] = []  # of them, by the axis
-        while found:
-            for place in found:
-                is_in_pool[place] = 0
-                tokens -= all_tokens[place]
-                patches -= all_patches[place]
-                left -= 1
-            kept += found
-            # The oldest, while 2.5 mean samples would fit; then the best.
-            if 2 * left * tokens >= 5 * (more_tokens + tokens) and 2 * left * patches >= 5 * (more_patches + patches):
-                while left and not is_in_pool[oldest]:
-                    oldest += 1
-                if left and all_tokens[oldest] <= tokens and all_patches[oldest] <= patches:
-                    found = (oldest,)
-                    continue
-            axis.remove(kept)
-            placed += kept
-            kept = []
-            found = axis.best(patches, tokens) if self._scarce else axis.best(tokens, patches)
-        self._oldest, self.num_pool = oldest, left
-        self._tokens_in_pool, self._patches_in_pool = more_tokens + tokens, more_patches + patches
-        return placed
+        return self.packs(1, 0)[0]
 
-    def _choose_axis(self) -> _Axis:
-        """The pool by the budget of which it needs more packs."""
-        scarce = int(self._patches_in_pool * self._capacity[0] > self._tokens_in_pool * self._capacity[1])
-        if scarce != self._scarce:
-            self._keep_by(scarce)
-        return self._axes[scarce]
+    def packs(self, count: int, pool: int) -> tuple[list[int], list[int]]:
+        """Take the next packs out of the pool, and fill it up to `pool` before each.
+
+        Returns:
+            The places in all packs, in the order in which they go in, and how many each pack has. The packs are fewer
+            than `count` where the pool runs empty, or the queue, of which the pool then has the rest.
+        """
+        placed: list[int] = []
+        sizes: list[int] = []
+        while len(sizes) < count and self.fill(pool) and self.num_pool:
+            tokens, patches = (axis.before[self.num_taken] - axis.packed for axis in self._axes)  # in the pool
+            scarce = int(patches * self._axes[0].capacity > tokens * self._axes[1].capacity)
+            if scarce != self._scarce:
+                self._keep_by(scarce)
+            self._pack_by(self._axes[scarce], self._axes[1 - scarce], count, pool, placed, sizes)
+        return placed, sizes
+
+    def _pack_by(
+        self, axis: _Axis, other_axis: _Axis, count: int, pool: int, placed: list[int], sizes: list[int]
+    ) -> None:
+        """`packs`, at least one, for as long as the pool needs more of them by the budget of `axis`.
+
+        A plan's time goes here: hence one function, with local variables.
+        """
+        here_of, other_of, levels, holders, masks = axis.sizes, axis.others, axis.levels, axis.holders, axis.masks
+        bits, up_to, unit, best, is_waiting = axis.bits, axis.up_to, axis.unit, axis.best, self._is_waiting
+        oldest, left, taken = self._oldest, self.num_pool, self.num_taken
+        while len(sizes) < count and (stop := max(taken + pool - left, taken)) <= len(is_waiting):
+            for place in range(taken, stop):
+                level = levels[place]
+                holders[level].append(place)
+                bits |= masks[level]
+            left, taken = left + stop - taken, stop
+            here_in_pool, other_in_pool = axis.before[taken] - axis.packed, other_axis.before[taken] - other_axis.packed
+            here, other, num_placed = axis.capacity, other_axis.capacity, len(placed)
+            if not left or here_in_pool * other < other_in_pool * here + self._scarce:
+                break  # the pool is empty, or needs more packs by the other budget
+            more_here, more_other = 5 * (here_in_pool - here), 5 * (other_in_pool - other)  # than there is room
+            found: Sequence[int] = (oldest := is_waiting.index(True, oldest),)
+            while found:
+                for place in found:
+                    is_waiting[place] = False
+                    here -= here_of[place]
+                    other -= other_of[place]
+                    level = levels[place]
+                    held = holders[level]
+                    held.remove(place)
+                    if not held:
+                        bits ^= masks[level]
+                placed += found
+                left -= len(found)
+                # The oldest, while 2.5 mean samples would fit, 2 * left * room >= 5 * (more + room); then the best.
+                factor = 2 * left - 5
+                if factor * here >= more_here and factor * other >= more_other and left:
+                    oldest = is_waiting.index(True, oldest)
+                    if here_of[oldest] <= here and other_of[oldest] <= other:
+                        found = (oldest,)
+                        continue
+                within = bits & up_to[here // unit]
+                found = best(bits, within, here, other) if within > 1 or holders[0] else ()
+            sizes.append(len(placed) - num_placed)
+            axis.packed += axis.capacity - here
+            other_axis.packed += other_axis.capacity - other
+        axis.bits, self._oldest, self.num_pool, self.num_taken = bits, oldest, left, taken
 
     def _keep_by(self, scarce: int) -> None:
         """Keep the pool by this budget."""

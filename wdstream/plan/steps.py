@@ -196,19 +196,13 @@ class Steps(Iterator[StepPlan]):
         """The next packs of this pass; fewer than `count` at its end."""
         packer, pool = self._packer, self._settings.pool
         parts: list[Ints] = []
-        placed: list[int] = []
         sizes: list[int] = []
-        while len(sizes) < count:
-            if not packer.fill(pool):
-                parts.append(self._values[:, placed])  # before their places are forgotten
-                placed = []
-                if not self.fill():
-                    break
-            pack = packer.pack()
-            placed += pack
-            sizes.append(len(pack))
-        self._had_samples |= len(sizes) > 0
-        return PackedSamples.of([*parts, self._values[:, placed]], sizes)
+        while len(sizes) < count and self.fill():
+            is_full = packer.num_pool >= pool  # or this is the end of the pass
+            placed, more = packer.packs(count - len(sizes), pool if is_full else 0)
+            parts.append(self._values[:, placed])  # before their places are forgotten
+            sizes += more
+        return PackedSamples.of(parts, sizes)
 
     def _merge(self) -> bool:
         """Let the packer, whose queue is empty, have more samples; False at the end of the pass."""
