@@ -79,3 +79,16 @@ def test_a_name_outlives_a_move() -> None:
     urls = ["/data/a/x.tar", "https://host/b/y.tar?signature=1", "pipe:cat /data/a/x.tar"]
     assert shard_names(urls) == ["x.tar", "y.tar", "pipe:cat /data/a/x.tar"]
     assert shard_names(["/en/0.tar", "/de/0.tar"]) == ["/en/0.tar", "/de/0.tar"]
+
+
+def test_what_comes_without_tls_is_said(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    expand_urls("https://host/a-{0..1}.tar")
+    expand_urls("pipe:cat http://host/a.tar")
+    assert caplog.messages == []
+    expand_urls("http://user:secret@host/a-{0..1}.tar")
+    expand_urls(f"s3://{bucket}/a.tar")
+    told = (
+        ": read without TLS, and once: where a byte of a text or a JPEG is changed on its way, nothing notices "
+        "it. Give https://, an endpoint with TLS, or index the tars, after which each page has a checksum"
+    )
+    assert caplog.messages == [f"http://user:***@host{told}", f"s3://{bucket}{told}"]

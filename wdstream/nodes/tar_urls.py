@@ -125,7 +125,34 @@ def expand_urls(path: str) -> list[str]:
                 f"{url}: no such file; give a folder of tars, a tar, an address (http, https, s3, ...), or "
                 "pipe:COMMAND; braces such as shard-{000..127}.tar stand for several"
             )
-    return [tar for url in urls for tar in (_tars_of_store(url) if is_store(url) else [url])]
+    found = [tar for url in urls for tar in (_tars_of_store(url) if is_store(url) else [url])]
+    _warn_of_clear(found)
+    return found
+
+
+def _warn_of_clear(urls: Sequence[str]) -> None:
+    """Say that nothing vouches for what comes without TLS: a tar has checksums of its headers alone."""
+    folders = {url.rpartition("/")[0] for url in urls if is_remote(url) and not url.startswith("pipe:")}
+    in_clear = sorted(folder for folder in folders if _is_in_clear(folder))
+    if in_clear:
+        more = f" and {len(in_clear) - 1} more" if len(in_clear) > 1 else ""
+        _log.warning(
+            "%s%s: read without TLS, and once: where a byte of a text or a JPEG is changed on its way, nothing "
+            "notices it. Give https://, an endpoint with TLS, or index the tars, after which each page has a checksum",
+            shown_url(in_clear[0]),
+            more,
+        )
+
+
+def _is_in_clear(folder: str) -> bool:
+    if not is_store(folder):
+        return folder.startswith("http://")
+    from wdstream.storage.remote import FsspecStorage
+
+    try:
+        return FsspecStorage(folder).is_in_clear
+    except Exception:  # of wrong settings; whoever opens the tar says which
+        return False
 
 
 def is_remote(url: str) -> bool:

@@ -204,7 +204,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, without the ten lines of its answer that those of Azure go on to show."""
+    """What an error says, without the ten lines of its answer that Azure's client adds."""
     return str(error).partition("\n")[0] if _module(error) == "azure" else str(error)
 
 
