@@ -19,12 +19,12 @@ def killed(folder: Path, work: Callable[[Path], object], moment: int, *, counts_
 
         def watch(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal touched
-            is_writing = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+            is_writing = event == "open" and isinstance(arguments[1], str) and bool(set(arguments[1]) & set("wax+"))
             places = str(arguments[0])
             if counts_all and event in ("os.rename", "os.link"):
                 places, is_writing = str(arguments[:2]), True
             if counts_all and event == "open" and isinstance(arguments[2], int):
-                is_writing = is_writing or arguments[2] & (os.O_WRONLY | os.O_RDWR)
+                is_writing = is_writing or bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
             if (is_writing or event in ("os.rename", "os.remove")) and str(folder) in places:
                 touched += 1
                 if touched == moment:
