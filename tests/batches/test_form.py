@@ -31,6 +31,15 @@ def test_shapes_do_not_depend_on_the_documents(name: str, families: dict[str, Fa
     assert len(batches[0].cu_seq_lens_q) == 65
 
 
+def test_rows_may_have_as_many_documents_each(families: dict[str, Family]) -> None:
+    family = families["qwen2_5_vl"]
+    samples, form = make_samples(family), BatchForm(row_length=2048, row_documents=42)
+    packs = [encode_pack(part, family) for part in (samples, samples[1:2], [samples[1]] * 40, [])]
+    assert {len(form.batch(pair, family).cu_seq_lens_q) for pair in (packs[:2], packs[2:])} == {85}
+    more = BatchForm(row_length=2048, row_documents=20)  # than were thought: a state of another pool
+    assert len(more.batch(packs[2:3], family).cu_seq_lens_q) == 65
+
+
 def test_limits_come_again_at_the_end_alone(families: dict[str, Family]) -> None:
     family = families["qwen2_5_vl"]
     packs = [encode_pack(make_samples(family)[:2], family)]

@@ -5,8 +5,9 @@ for every other. Of a batch of B rows of L tokens then
 
     input_ids, labels, position_ids    (B, L)
     max_length_q, max_length_k         L, a bound: kernels of flash attention take any that is large enough
-    cu_seq_lens_q, cu_seq_lens_k       a multiple of 64 entries and one: the last limit comes again and again, which
-                                       makes documents of no tokens
+    cu_seq_lens_q, cu_seq_lens_k       as many as a row can have documents, for each row, and one: the last limit comes
+                                       again and again, which makes documents of no tokens; without a bound for a row
+                                       (`row_documents`) a multiple of 64, and one
     pixel_values, image_grid_thw       in families that take images of padding: always as many patches, and a multiple
                                        of 16 images; those of padding are blank and have more than one frame
 
@@ -36,11 +37,14 @@ class BatchForm:
 
     Attributes:
         row_length: tokens of every row; None: those of the longest pack of the batch.
+        row_documents: of rows of one length, documents for every row, those of no tokens included; None: a multiple of
+            64 for the batch.
         row_patches: patches for every row, those of padding included; None: as many as there are.
         is_pinned: in pinned memory, from which a GPU copies while the host continues.
     """
 
     row_length: int | None = None
+    row_documents: int | None = None
     row_patches: int | None = None
     is_pinned: bool = False
 
@@ -48,16 +52,18 @@ class BatchForm:
         """The packs of a micro-batch as tensors; see `collate`."""
         batch = collate(packs, family, pad_to=self.row_length)
         if self.row_length is not None:
-            batch = with_fixed_limits(batch, self.row_length)
+            batch = with_fixed_limits(batch, self.row_length, (self.row_documents or 0) * len(packs))
         if self.row_patches is not None:
             batch = with_fixed_patches(batch, family, self.row_patches * len(packs))
         return with_pinned_memory(batch) if self.is_pinned else batch
 
 
-def with_fixed_limits(batch: Batch, row_length: int) -> Batch:
-    """The batch with as many document limits as others of its kind have, and one bound for their lengths."""
+def with_fixed_limits(batch: Batch, row_length: int, num_documents: int) -> Batch:
+    """The batch with limits of this many documents, or with more of them of a multiple of 64; and one bound for their
+    lengths."""
     limits: Tensor = batch.cu_seq_lens_q
-    missing = -(len(limits) - 1) % DOCUMENTS_TOGETHER
+    missing = num_documents - (len(limits) - 1)
+    missing = missing if missing >= 0 else -(len(limits) - 1) % DOCUMENTS_TOGETHER
     limits = torch.cat([limits, limits[-1:].expand(missing)])
     lengths = {"max_length_q": row_length, "max_length_k": row_length}
     return Batch(batch, cu_seq_lens_q=limits, cu_seq_lens_k=limits, **lengths)

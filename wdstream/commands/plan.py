@@ -85,6 +85,7 @@ def plan_command(
         if length is not None:
             console.print(f"data.pad_to: full: rows of {length:,} tokens, {summary.padding(length):.2%} are padding")
             console.print(padded_share(config, plan, summary))
+            console.print(document_limits(config, summary))
     if rejects is not None:
         console.print(f"{write_rejects(plan, rejects)} pages left out, shrunk or split, listed in {rejects}")
     summary.require_steps(config.data.global_batch_size)
@@ -112,6 +113,16 @@ def padded_share(config: "Config", plan: "Plan", summary: "PlanSummary") -> str:
         return f"data.pad_to: full: images as many as there are: family {plan.family.name} takes none of padding"
     share = 1 - summary.patches / (max(summary.packs, 1) * patches)
     return f"data.pad_to: full: {patches:,} patches for each row, {share:.2%} are padding"
+
+
+def document_limits(config: "Config", summary: "PlanSummary") -> str:
+    """For how many documents rows of one length have limits."""
+    from wdstream.train.step.blank import row_documents
+
+    most, mean = row_documents(config), f"packs have {summary.pages_per_pack:.1f} on average"
+    if most is None:
+        return f"data.pad_to: full: limits of documents in multiples of 64, as model.attn is flash; {mean}"
+    return f"data.pad_to: full: limits of {most:,} documents for each row; {mean}, and the others have no tokens"
 
 
 def full_length(config: "Config", plan: "Plan") -> int | None:

@@ -146,6 +146,16 @@ def test_what_each_way_divides(tiny_model: Path) -> None:
     assert estimate_memory(config, family, world=1, gpu_gib=tight).ways["ddp"]["true"].largest_micro_batch == 2
 
 
+def test_padding_counts(tiny_model: Path) -> None:
+    config, family = make_config(tiny_model), load_family(tiny_model)
+    full = config.replace(data=config.data.replace(pad_to="full"))
+    longest, padded = (
+        estimate_memory(each, family, world=1, gpu_gib=80, kinds=("false",)).ways["ddp"]["false"].per_pack
+        for each in (config, full)
+    )
+    assert padded > 1.05 * longest  # 1,088 tokens for 1,024, and 1,160 patches for 1,024
+
+
 @pytest.mark.parametrize("size", [1, 1.5, float("inf")])
 def test_a_gpu_has_a_size(size: float, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match=r"--gpu-gib .*: expected a number over 1\.5"):

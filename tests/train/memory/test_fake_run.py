@@ -9,7 +9,9 @@ from wdstream.config.schema import Config
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.train.memory.fake_run import fake_model, kept_by
 from wdstream.train.memory.full_pack import full_pack
+from wdstream.train.model.image_padding import drop_image_padding
 from wdstream.train.model.load import load_model
+from wdstream.train.step.blank import batch_form
 
 QUICK = ("qwen2_5_vl",)
 CPU = torch.device("cpu")
@@ -54,3 +56,22 @@ def test_selective_keeps_nothing_of_a_frozen_part(tiny_model: Path) -> None:
         )
         kept.append(all_of_it - one)
     assert kept[0] == kept[1] > 0
+
+
+def test_padding_is_kept_too(tiny_model: Path) -> None:
+    """`data.pad_to: full`: rows have room for the blank document, batches for images of padding."""
+    family, kept = load_family(tiny_model).for_attention("sdpa"), []
+    for pad_to in ("longest", "full"):
+        data = {"train": [{"path": "none"}], "pad_to": pad_to, "sequence_length": 600, "max_patches": 448}
+        config = Config.model_validate({"model": {"path": str(tiny_model)}, "data": data})
+        batch = full_pack(family, sequence_length=600, max_patches=448, form=batch_form(config, family))
+        real = load_model(config, CPU)
+        if pad_to == "full":
+            drop_image_padding(real)
+        found = kept_by(real, family, batch, dtype=torch.float32)
+        model = fake_model(config, family, dtype=torch.float32, wanted=False)
+        counted = kept_by(model, family, batch, dtype=torch.float32)
+        assert counted.activations == pytest.approx(found.activations, rel=0.02)
+        kept.append((batch.input_ids.shape[1], len(batch["pixel_values"]), counted.activations))
+    assert [shape for *shape, _ in kept] == [[600, 400], [640, 584]]
+    assert kept[1][2] > 1.05 * kept[0][2]

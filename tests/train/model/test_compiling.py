@@ -91,6 +91,9 @@ def test_with_an_adapter(tiny_model: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated"
+)  # of PyTorch itself, as inductor is loaded
 def test_kernels_of_inductor(tiny_model: Path) -> None:
     compare(tiny_model, length=1536, backend="inductor", tolerance=1e-5)
 

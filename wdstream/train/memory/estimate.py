@@ -4,7 +4,8 @@
     gathered                        whole weights that a sharded run holds for a moment: what no layer holds, two layers
     average                         of the weights (train.ema)
     casts                           copies of trained weights in model.dtype, which autocast makes
-    per pack                        what a full pack keeps, with what a layer computes again on top, and its pixels
+    per pack                        what a full pack keeps, with what a layer computes again on top, and its pixels;
+                                    where rows have one length (data.pad_to: full) with what fills them up
     logits                          of a chunk of the output head, with their gradient
 
 N processes. P weights, T of them trained; float32 has 4 bytes, bfloat16 2.
@@ -28,6 +29,7 @@ from wdstream.train.memory.full_pack import full_pack
 from wdstream.train.model.checkpointing import layers_of
 from wdstream.train.model.quantize import unquantized_modules
 from wdstream.train.optimizer.optimizer import make_optimizer
+from wdstream.train.step.blank import batch_form
 from wdstream.train.step.device_feed import tensors_in
 from wdstream.train.step.loss import CHUNK_ROWS
 
@@ -134,7 +136,8 @@ def estimate_memory(
             f"--gpu-gib or train.gpu_gib {gpu_gib:g}: expected a number over {SET_ASIDE / GIB}, which CUDA alone takes"
         )
     family, dtype = family.for_attention(config.model.attn), gpu_dtype(config.model)
-    batch = full_pack(family, sequence_length=config.data.sequence_length, max_patches=config.data.max_patches)
+    data, form = config.data, batch_form(config, family)
+    batch = full_pack(family, sequence_length=data.sequence_length, max_patches=data.max_patches, form=form)
     kept: dict[str, Kept] = {} if counted is None else counted
     model = fake_model(config, family, dtype=dtype, wanted=False)
     for name in (kind for kind in kinds if kind not in kept):

@@ -18,6 +18,7 @@ from wdstream.config.speed import CheckpointedLayers
 from wdstream.families.base import Family
 from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
 from wdstream.train.model.checkpointing import KEPT_RESULTS, enable_checkpointing
+from wdstream.train.model.image_padding import drop_image_padding
 from wdstream.train.model.load import freeze_vision
 from wdstream.train.optimizer.groups import freeze_parts
 from wdstream.train.step.loss import LossHead, find_targets
@@ -60,6 +61,8 @@ def fake_model(
     """
     model = model_without_numbers(config, family, dtype=dtype)
     become_fake(model)
+    if family.padding_side is not None and config.data.pad_to == "full":
+        drop_image_padding(model)
     model.config.use_cache = False
     enable_checkpointing(model, wanted)
     model.train()

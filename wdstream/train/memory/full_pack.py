@@ -3,7 +3,8 @@
 import numpy as np
 
 from wdstream.batches.batch import Batch
-from wdstream.batches.collate import collate, encode_pack
+from wdstream.batches.collate import encode_pack
+from wdstream.batches.form import BatchForm
 from wdstream.families.base import Family
 from wdstream.records import IGNORED, Sample
 
@@ -11,8 +12,8 @@ LARGEST_SIDE = 1024
 """Pixels of the sides of its images, unless the family or the budget takes less."""
 
 
-def full_pack(family: Family, *, sequence_length: int, max_patches: int) -> Batch:
-    """One row of `sequence_length` tokens, with as many square images as both budgets take."""
+def full_pack(family: Family, *, sequence_length: int, max_patches: int, form: BatchForm | None = None) -> Batch:
+    """One row of `sequence_length` tokens with as many square images as both budgets take, padded as `form` says."""
     side, count = _images(family, sequence_length, max_patches)
     blocks = [family.image_ids(side, side)] * count
     words = sequence_length - sum(map(len, blocks))
@@ -20,7 +21,7 @@ def full_pack(family: Family, *, sequence_length: int, max_patches: int) -> Batc
     labels = np.concatenate([*(np.full_like(ids, IGNORED) for ids in blocks), np.full(words, family.eos_id)])
     tiles = tuple(np.zeros((side, side, 3), dtype=np.uint8) for _ in blocks)
     sample = Sample(key="", input_ids=input_ids, labels=labels, tiles=tiles, num_patches=0)
-    return collate([encode_pack([sample], family)], family)
+    return (form or BatchForm()).batch([encode_pack([sample], family)], family)
 
 
 def _images(family: Family, sequence_length: int, max_patches: int) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def with_dummy_inside(batch: Batch, family: Family) -> Batch:
         positions[..., row, end:] = torch.arange(length - end)
         lengths.append([*documents, added, *([length - end] if end < length else [])])
     joined = _with_documents(Batch(batch, input_ids=input_ids, position_ids=positions), extra, family, lengths)
-    joined = with_fixed_limits(joined, length)
+    joined = with_fixed_limits(joined, length, len(batch.cu_seq_lens_q) - 1)
     has_padding = family.padding_side is not None and len(batch["pixel_values"]) > 0
     return with_fixed_patches(joined, family, len(batch["pixel_values"])) if has_padding else joined
 
@@ -86,12 +86,20 @@ def row_patches(family: Family, max_patches: int) -> int | None:
     return None if family.padding_side is None else padded_patches(max_patches, family.padding_side)
 
 
+def row_documents(config: Config) -> int | None:
+    """Documents for each row of one length: a pack is made of a full pool, and next to it there are the blank document
+    and padding. None with flash attention, whose kernels take time for documents of no tokens too."""
+    return None if config.model.attn.startswith("flash") else config.data.pool + 2
+
+
 def batch_form(config: Config, family: Family) -> BatchForm:
     """What the batches of a run are like: by `data.pad_to`, and pinned where there is a GPU."""
     is_full = config.data.pad_to == "full"
     length = row_length(family, config.data.sequence_length) if is_full else None
     patches = row_patches(family, config.data.max_patches) if is_full else None
-    return BatchForm(row_length=length, row_patches=patches, is_pinned=torch.cuda.is_available())
+    documents = row_documents(config) if is_full else None
+    is_pinned = torch.cuda.is_available()
+    return BatchForm(row_length=length, row_documents=documents, row_patches=patches, is_pinned=is_pinned)
 
 
 def _with_documents(batch: Batch, extra: Batch, family: Family, lengths: Sequence[Sequence[int]]) -> Batch:
