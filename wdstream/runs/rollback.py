@@ -4,6 +4,8 @@
     steps, states, metrics, eval, saves, quarantine, pages, rejects,
     losses/, spikes/, generated/                  cut back to the step
     run.json                                      the starts after the step are left out
+    trackers.json                                 removed, so that the steps to come are new runs of the trackers: the
+                                                  stores keep what they have, and would drop or double the same steps
     best.json                                     removed where it names a later checkpoint; the next start writes it
     tensorboard/                                  an event that hides what comes after the step
 
@@ -45,6 +47,7 @@ class Rollback:
         moved: what was moved or removed, by its name in the run.
         is_removed: whether it was removed.
         lines: how many lines each growing file lost.
+        ends_trackers: the runs at trackers are ended, and new ones will begin.
     """
 
     output: Path
@@ -52,12 +55,14 @@ class Rollback:
     moved: list[str] = field(default_factory=list)
     is_removed: bool = False
     lines: dict[str, int] = field(default_factory=dict)
+    ends_trackers: bool = False
 
     def print(self, console: Console) -> None:
         """Print what was done, a line each."""
         where = "removed" if self.is_removed else f"now in {self.output / ROLLED_BACK}"
         said = [f"{name}: {where}" for name in self.moved]
         said += [f"{name}: {count} lines of step {self.step} and later cut off" for name, count in self.lines.items()]
+        said += ["trackers.json: removed, trackers begin new runs at this step"] if self.ends_trackers else []
         said += [] if said else ["nothing was there of later steps"]
         said += [f"{self.output} is at step {self.step}; the same command trains on from there"]
         for line in said:
@@ -87,6 +92,9 @@ def roll_back(output: Path, step: int, *, is_removed: bool = False) -> Rollback:
                 shutil.rmtree(aside)
             done.moved.append(str(path.relative_to(output)))
         remove_half_done(files.checkpoints)
+        if files.trackers.exists() and {files.metrics.name, files.evaluations.name} & done.lines.keys():
+            files.trackers.unlink()
+            done.ends_trackers = True
         files.cut_back(next_step=step)
         _forget_later(files, step)
         _hide_later(files.tensorboard, step)

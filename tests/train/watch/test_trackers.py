@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from tests.helpers.training import Workplace
 from wdstream.config.watching import WatchConfig
 from wdstream.errors import ConfigError
 from wdstream.runs.layout import RunLayout
+from wdstream.runs.rollback import roll_back
 from wdstream.storage.json_lines import read_lines
 from wdstream.train import engine
 from wdstream.train.watch import trackers
@@ -93,6 +95,26 @@ def test_figures_arrive_and_a_continued_run_is_the_same_one(
     assert not (output / "tensorboard").exists()
 
 
+def test_what_is_trained_again_is_not_sent_again_but_after_a_rollback(
+    workplace: Workplace, tmp_path: Path, recorders: list[Recorder]
+) -> None:
+    settings = (*PLAIN, "train.trackers=[wandb]", "train.eval_every=1", "train.max_steps=4")
+    output = tmp_path / "run"
+    assert workplace.train(output, *settings, "train.stop_after=3") == 0
+    shutil.rmtree(output / "checkpoints" / "step-00000003")  # as if the run had been killed
+    assert workplace.train(output, *settings) == 0
+    roll_back(output, 2)
+    assert workplace.train(output, *settings) == 0
+    sent = [[(step, min(values).partition("/")[0]) for step, values in recorder.lines] for recorder in recorders]
+    assert sent == [
+        [(0, "train"), (0, "eval"), (1, "train"), (1, "eval"), (2, "train")],
+        [(2, "eval"), (3, "train"), (3, "eval")],  # where it was stopped, nothing had been evaluated
+        [(2, "train"), (2, "eval"), (3, "train"), (3, "eval")],
+    ]
+    first, second, third = (recorder.options["id"] for recorder in recorders)
+    assert first == second != third
+
+
 def test_a_tracker_that_fails_does_not_end_the_run(
     workplace: Workplace, tmp_path: Path, recorders: list[Recorder], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,8 +186,8 @@ def of_mlflow(folder: Path, run_id: str) -> Stored:
     mlflow: Any = importlib.import_module("mlflow")
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("pages").experiment_id])
-    assert (run.info.run_id, run.info.status, run.data.params["train.max_steps"]) == (run_id, "FINISHED", "3")
-    assert {point.value for point in client.get_metric_history(run_id, "weight_decay/_.layers.0._")} == {0.5}
+    assert (run.info.run_id, run.info.status, run.data.params["train.max_steps"]) == (run_id, "FINISHED", "4")
+    assert {point.value for point in client.get_metric_history(run_id, "train/weight_decay/_.layers.0._")} == {0.5}
     return [(point.step, point.value) for point in client.get_metric_history(run_id, "train/loss")]
 
 
@@ -173,12 +195,15 @@ def of_wandb(folder: Path, run_id: str) -> Stored:
     """Of its offline runs, of which each start leaves one."""
     messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     found: Stored = []
+    settings: dict[str, str] = {}
     for path in sorted((folder / "run" / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.parent.name):
         assert path.stem == f"run-{run_id}"
         for data in log_records(path.read_bytes()):
             record = messages.Record.FromString(data)
+            settings |= {item.key: item.value_json for item in record.config.update}
             items = {".".join([item.key, *item.nested_key]).strip("."): item.value_json for item in record.history.item}
             found += [(int(items["_step"]), float(items["train/loss"]))] if "train/loss" in items else []
+    assert settings["train.max_steps"] == "4"
     return found
 
 
@@ -200,19 +225,28 @@ def log_records(data: bytes) -> Iterator[bytes]:
 def of_trackio(folder: Path, run_id: str) -> Stored:
     with closing(sqlite3.connect(folder / "trackio" / "pages.db")) as store:
         lines = store.execute("select run_name, step, metrics from metrics order by id").fetchall()
+        ((settings,),) = store.execute("select config from configs").fetchall()
     assert {name for name, _, _ in lines} == {run_id}
+    assert json.loads(settings)["train.max_steps"] == 4
     return [(step, json.loads(text)["train/loss"]) for _, step, text in lines if b"train/loss" in bytes(text)]
 
 
 def of_comet(folder: Path, run_id: str) -> Stored:
     """Of its archives, of which each start leaves one."""
     found: Stored = []
+    settings: dict[str, object] = {}
     for path in sorted((folder / "comet").glob("*.zip"), key=lambda path: path.stat().st_mtime_ns):
         with zipfile.ZipFile(path) as archive:
             assert json.loads(archive.read("experiment.json"))["offline_id"] == run_id
             lines = [json.loads(line) for line in archive.read("messages.json").splitlines()]
         metrics = [line["payload"]["metric"] for line in lines if line["type"] == "metric_msg"]
         found += [(one["step"], one["metricValue"]) for one in metrics if one["metricName"] == "train/loss"]
+        settings |= {
+            line["payload"]["param"]["paramName"]: line["payload"]["param"]["paramValue"]
+            for line in lines
+            if line["type"] == "parameter_msg" and line["payload"].get("param")
+        }
+    assert str(settings["train.max_steps"]) == "4"
     return found
 
 
@@ -236,7 +270,8 @@ def test_the_stores_of_the_real_ones(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each where it is installed, without a network: one run over a stop, and each loss at its step."""
+    """Each where it is installed, without a network: one run over a stop of which the checkpoint was lost, so that a
+    step is trained again: its settings, and each loss once, at its step."""
     pytest.importorskip(package)
     for variable, value in {
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
@@ -246,19 +281,20 @@ def test_the_stores_of_the_real_ones(
     }.items():
         monkeypatch.setenv(variable, value)
     settings = [
-        *("train.max_steps=3", "train.checkpoint_every=2", "data.eval=[]", f"train.trackers=[{name}]"),
+        *("train.max_steps=4", "train.checkpoint_every=2", "data.eval=[]", f"train.trackers=[{name}]"),
         *("train.tracker_project=pages", f"train.tracker_options={{{name}: {options}}}"),
         'train.patterns={"*.layers.0.*": {weight_decay: 0.5}}',
     ]
     output = tmp_path / "run"
-    for more in (["train.stop_after=2"], []):
+    for more in (["train.stop_after=3"], []):
+        shutil.rmtree(output / "checkpoints" / "step-00000003", ignore_errors=True)
         words = [word for each in (f"train.output={output}", *settings, *more) for word in ("--set", each)]
         start = [sys.executable, "-m", "wdstream.train", str(workplace.config_file), *words]
         ended = subprocess.run(start, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     run_id = json.loads((output / "trackers.json").read_text())[name]
     losses = [(line["step"], line["loss"]) for line in read_lines(output / "metrics.jsonl")]
-    assert len(losses) == 3 and read(tmp_path, run_id) == losses
+    assert len(losses) == 4 and read(tmp_path, run_id) == losses
 
 
 @pytest.mark.slow

@@ -2,8 +2,9 @@
 
 TensorBoard is not among them: its files are the run's own (metrics.py). They are opened before the model is loaded, so
 that one without a key or a server ends the start early. A run that continues continues the same run of its trackers:
-`trackers.json` has their ids, and a run that begins again gets new ones. A tracker whose server fails later does not
-end the training; what it lacks is in metrics.jsonl.
+`trackers.json` has their ids, and a run that begins again gets new ones, as one that was rolled back does. Steps that
+are trained again, since no checkpoint had them, are not sent again: stores keep both, or drop the later. A tracker
+whose server fails later does not end the training; what it lacks is in metrics.jsonl.
 """
 
 import json
@@ -24,6 +25,7 @@ from wdstream.config.watching import TrackerName, WatchConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import write_file
+from wdstream.storage.json_lines import read_lines
 
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "comet": "comet_ml"}
 """Name in a configuration -> package, which is Accelerate's name too."""
@@ -63,12 +65,14 @@ class OpenTracker:
         name: as configured.
         run_id: of the run there.
         tracker: Accelerate's.
+        sent: the last step of which it has figures, by what they are of (`_sent`).
         has_failed: its last line did not arrive.
     """
 
     name: str
     run_id: str
     tracker: GeneralTracker
+    sent: Mapping[str, int]
     has_failed: bool = False
 
 
@@ -97,8 +101,10 @@ class Trackers:
             write_file(files.trackers, json.dumps(ids, indent=2).encode())
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Send figures of a step to all."""
+        """Send figures of a step to all; those of a call are of one kind, `train/...` or `eval/SET/...`."""
         for one in self._open:
+            if step <= one.sent.get(next(iter(figures), "").rpartition("/")[0], -1):
+                continue
             try:
                 one.tracker.log(_plain(figures) if one.name == "mlflow" else dict(figures), step=step)
             except Exception as error:  # of any kind: the libraries and their servers have their own
@@ -130,7 +136,7 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: st
         with _starting():
             tracker = LOGGER_TYPE_TO_CLASS[_PACKAGES[name]](train.tracker_project, **options)
             tracker.start()
-            if known is None:  # mlflow refuses settings that change
+            if known is None or name == "trackio":  # which forgets them at each start; mlflow refuses some that change
                 settings = flat_settings(config.model_dump(mode="json"))
                 tracker.store_init_configuration(_plain(settings) if name == "mlflow" else settings)
     except Exception as error:
@@ -138,7 +144,18 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: st
         raise TrainError(
             f"train.trackers: {name} does not start ({reason}); {_ADVICE[name]}; or leave {name} out of train.trackers"
         ) from error
-    return OpenTracker(name=name, run_id=tracker.tracker.info.run_id if name == "mlflow" else run_id, tracker=tracker)
+    own_id = tracker.tracker.info.run_id if name == "mlflow" else run_id
+    return OpenTracker(name=name, run_id=own_id, tracker=tracker, sent={} if known is None else _sent(files))
+
+
+def _sent(files: RunLayout) -> dict[str, int]:
+    """The last step of `train` and of each `eval/SET`, by the files of the run, which are not yet cut back."""
+    last = {
+        f"eval/{line['name']}": int(line["step"]) for line in read_lines(files.evaluations, needed=("step", "name"))
+    }
+    for line in read_lines(files.metrics, needed=("step",)):
+        last["train"] = int(line["step"])
+    return last
 
 
 @contextmanager
