@@ -9,6 +9,7 @@ half_b         a run of a random Qwen2.5-VL of 0.5B: tokens/s, FLOPs and MFU, sh
 three_b        the same with the widths of 3B, and as many layers as time allows
 compiled       compiled layers over rows of one length: recompilations, time of a step, losses
 overlap        the share of a step in which the GPU is idle, by torch's profiler
+memory         what `plan --memory` says of a step over a full pack, next to what the step takes
 fsdp           FSDP2 in a world of one: the losses of the plain run
 kernels        layers by liger-kernel: distance of loss and gradient from those of the model's own
 qlora          4-bit weights and a paged 8-bit optimizer of bitsandbytes
@@ -57,9 +58,10 @@ SECTIONS: Mapping[str, Section] = {
     "attention": Section(module="lap.attention", function="measure_attention", seconds=45),
     "normalisation": Section(module="lap.attention", function="measure_normalisation", seconds=20),
     "half_b": Section(module="lap.runs", function="measure_half_b", seconds=60),
-    "three_b": Section(module="lap.runs", function="measure_three_b", seconds=60),
-    "compiled": Section(module="lap.runs", function="measure_compiled", seconds=60),
+    "three_b": Section(module="lap.runs", function="measure_three_b", seconds=55),
+    "compiled": Section(module="lap.runs", function="measure_compiled", seconds=55),
     "overlap": Section(module="lap.runs", function="measure_overlap", seconds=35),
+    "memory": Section(module="lap.memory", function="measure_memory", seconds=15),
     "fsdp": Section(module="lap.runs", function="measure_fsdp", seconds=25),
     "kernels": Section(module="lap.attention", function="measure_kernels", seconds=10),
     "qlora": Section(module="lap.runs", function="measure_qlora", seconds=20),

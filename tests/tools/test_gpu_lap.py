@@ -81,6 +81,8 @@ def test_a_dry_run(tmp_path: Path) -> None:
     for name in ("half_b", "three_b"):
         assert sections[name]["tokens_per_s"] > 0 and sections[name]["tflops"] > 0
     assert sections["overlap"]["events"] > 1000 and sections["fsdp"]["skipped"] == "needs a GPU"
+    assert sections["memory"]["false"]["estimated_gib"] > sections["memory"]["true"]["estimated_gib"] > 0
+    assert sections["memory"]["true"]["taken_gib"] is None
     assert sections["kernels"]["skipped"] == "needs a GPU"
     assert len(sections["qlora"]["losses"]) == 3
     compiled = sections["compiled"]

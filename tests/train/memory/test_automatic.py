@@ -11,7 +11,15 @@ from tests.helpers.training import TRAIN, Workplace, arguments
 from wdstream.config.schema import Config
 from wdstream.families.registry import load_family
 from wdstream.storage.json_lines import read_lines
-from wdstream.train.memory.automatic import MARGIN, Device, choose_checkpointing, device_of, settle_memory, usable_gib
+from wdstream.train.memory.automatic import (
+    MARGIN,
+    Device,
+    choose_checkpointing,
+    device_of,
+    free_gib,
+    settle_memory,
+    usable_gib,
+)
 from wdstream.train.memory.estimate import GIB, SET_ASIDE, estimate_memory
 
 SHORT = ("train.max_steps=2", "data.eval=[]")
@@ -58,6 +66,13 @@ def test_a_run_may_use_no_more_than_there_is() -> None:
     assert usable_gib(24.0, None) == usable_gib(24.0, 80.0) == 24.0
     assert usable_gib(80.0, 24.0) == usable_gib(None, 24.0) == 24.0
     assert usable_gib(None, None) is None
+
+
+def test_what_other_programs_hold_of_a_gpu_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a GPU: 80 GiB, of which others hold 50 and this process 2, 1 of them for its tensors."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (28 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: GIB)
+    assert free_gib(torch.device("cuda", 0)) == 29
 
 
 def losses(output: Path) -> list[float]:

@@ -1,8 +1,8 @@
 """Settings that follow from the estimate of memory: `train.gradient_checkpointing: auto`.
 
 What is chosen is the cheapest that fits into the smallest device of the run with a margin. It is a function of the
-configuration, the number of processes and that size, made by the main process for all. None of the choices changes a
-bit of what is computed, so a run may continue with another one.
+configuration, the number of processes and what is free on that device, made by the main process for all. None of the
+choices changes a bit of what is computed, so a run may continue with another one.
 """
 
 import time
@@ -31,7 +31,7 @@ class Device:
     Attributes:
         way: in which its processes share the model, as the estimate names it.
         world: how many there are.
-        gib: memory of the smallest device.
+        gib: memory that it may use of the smallest device.
     """
 
     way: str
@@ -55,16 +55,25 @@ def settle_memory(config: Config, family: Family, accelerator: Accelerator, mess
 
 
 def smallest_gib(config: Config, accelerator: Accelerator) -> float | None:
-    """Memory that the smallest device of the run has and it may use; None where one is not known. All ranks call it."""
+    """Memory that the run may use of the device that has least free; None where one is not known. All ranks call it."""
     device = accelerator.device
-    own = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
+    own = free_gib(device) if device.type == "cuda" else None
     sizes: list[float | None] = gather_object([usable_gib(own, config.train.gpu_gib)])
     known = [size for size in sizes if size is not None]
     return min(known) if len(known) == len(sizes) else None
 
 
+def free_gib(device: torch.device) -> float:
+    """Memory of a GPU that no other program holds: what is free, and what this process has of it for tensors already.
+
+    CUDA's own memory in this process is not in it, and SET_ASIDE counts it again: half a GiB on the safe side.
+    """
+    free, _ = torch.cuda.mem_get_info(device)
+    return float(free + torch.cuda.memory_reserved(device)) / GIB
+
+
 def usable_gib(own: float | None, given: float | None) -> float | None:
-    """Memory of a device of `own` GiB of which a run may use `given`; None: neither is known."""
+    """Memory of a device with `own` GiB free of which a run may use `given`; None: neither is known."""
     return min((size for size in (own, given) if size is not None), default=None)
 
 
