@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,8 +26,26 @@ def written_by_run(run: Path, step: int) -> list[str]:
     return [line["prediction"] for line in read_lines(run / "generated" / "held_out" / f"step-{step - 1:08}.jsonl")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainWriting:
+    """What plain transformers and peft write with a folder.
+
+    Attributes:
+        texts: of each page.
+        logits: of each page, that of its first token, which tells models apart that write the same.
+    """
+
+    texts: list[str]
+    logits: list[float]
+
+
 def written_by_plain_models(config: Config, folders: Sequence[Path], work: Path) -> dict[Path, list[str]]:
     """The same pages as plain transformers and peft write them with each of these folders."""
+    return {folder: found.texts for folder, found in read_by_plain_models(config, folders, work).items()}
+
+
+def read_by_plain_models(config: Config, folders: Sequence[Path], work: Path) -> dict[Path, PlainWriting]:
+    """`written_by_plain_models`, with a logit of each page."""
     settings = config.train.generate
     assert settings is not None
     ((_, plan),) = plan_sets(config, world_size=1)
@@ -48,5 +67,11 @@ def written_by_plain_models(config: Config, folders: Sequence[Path], work: Path)
     command = [sys.executable, str(ROOT / "tests/workers/plain_models.py"), str(work / "job.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work, env=environment)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    return {folder: [text_of_ids(ids, family) for ids in found[str(folder.absolute())]] for folder in folders}
+    by_folder = json.loads(done.stdout)
+    written = {}
+    for folder in folders:
+        found = by_folder[str(folder.absolute())]
+        written[folder] = PlainWriting(
+            texts=[text_of_ids(ids, family) for ids, _ in found], logits=[logit for _, logit in found]
+        )
+    return written

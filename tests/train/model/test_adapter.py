@@ -20,6 +20,7 @@ from wdstream.train.before import prove_learning
 from wdstream.train.model.adapter import describe_trained, require_unsharded, saved_modules, target_modules
 from wdstream.train.model.load import load_model, trains_vision
 from wdstream.train.model.parts import model_part
+from wdstream.train.model.unreached import find_unreached, freeze_named
 from wdstream.train.step.loss import LossHead, find_targets
 
 CPU = torch.device("cpu")
@@ -61,8 +62,9 @@ def make_inputs(path: Path) -> tuple[dict[str, object], Any]:
 
 
 def train_two_steps(model: Any, path: Path) -> Tensor:
-    """Two steps of AdamW, then the loss; every trained parameter gets a gradient."""
+    """Two steps of AdamW, then the loss; every parameter that is trained in a run gets a gradient."""
     head, (inputs, targets) = LossHead(model), make_inputs(path)
+    freeze_named(model, find_unreached(model, head, load_family(path)))  # as a run does
     chosen = {name: one for name, one in model.named_parameters() if one.requires_grad}
     optimizer = torch.optim.AdamW(chosen.values(), lr=1e-2)
     for _ in range(2):
