@@ -91,6 +91,9 @@ def test_recomputing_is_quick(run_folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_wrong_folders_steps_and_ranks(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"not the folder of a training run: there is no run\.json in it"):
         trace(tmp_path, step=0)
+    checkpoint = run_folder / "checkpoints" / "step-00000040"
+    with pytest.raises(TrainError, match=rf"such folder; give the run, {run_folder}, and --step 40 where the command"):
+        trace(checkpoint, step=0)
     with pytest.raises(PlanError, match="step 10000: the run has"):
         trace(run_folder, step=10_000)
     with pytest.raises(PlanError, match="rank 2: step 0 was trained on 2 ranks"):

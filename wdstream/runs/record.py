@@ -12,6 +12,7 @@ so nothing else changed.
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -300,6 +301,15 @@ class RunFolder:
         return self.states[max(known)] if known else None
 
 
+def _run_around(folder: Path) -> str:
+    """What to give in place of a folder that is no run: of a checkpoint or a result, the run that it is in."""
+    run = next((RunLayout(one) for one in folder.absolute().parents[:2] if RunLayout(one).record.is_file()), None)
+    if run is None:
+        return "the train.output of a run that has begun"
+    step = re.fullmatch(r"step-0*(\d+)", folder.name)
+    return f"the run, {run.output}" + ("" if step is None else f", and --step {step[1]} where the command takes it")
+
+
 def read_run(output: Path) -> RunFolder:
     """Read the folder of a run.
 
@@ -313,9 +323,7 @@ def read_run(output: Path) -> RunFolder:
         fingerprints, starts = tree["fingerprints"], tree["starts"]
     except FileNotFoundError as error:
         what = f"there is no {files.record.name} in it" if output.is_dir() else "there is no such folder"
-        raise TrainError(
-            f"{output}: not the folder of a training run: {what}; give the train.output of a run that has begun"
-        ) from error
+        raise TrainError(f"{output}: not the folder of a training run: {what}; give {_run_around(output)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainError(
             f"{output}: not the folder of a training run: {files.record.name} cannot be read ({error})"

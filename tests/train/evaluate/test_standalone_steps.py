@@ -47,7 +47,7 @@ def test_the_command(workplace: Workplace, tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     found = json.loads(wdstream("evaluate", run, "--step", "all", "--json").stdout)
     assert f"loss {found['1']['held_out']['loss']:.4f} over" in shown
-    assert "or evaluate a checkpoint of it: --step newest" in wdstream("evaluate", run).stderr
+    assert "or take a checkpoint of it: --step newest" in wdstream("evaluate", run).stderr
     with pytest.raises(TrainError, match=r"there is no such checkpoint; there are those of the steps 1"):
         evaluate_checkpoints(run, step="9")
     with pytest.raises(ConfigError, match="a configuration has no checkpoints"):

@@ -220,7 +220,7 @@ def read_settings(path: Path, overrides: tuple[str, ...]) -> tuple[Config, Path 
     final = RunLayout(path).final
     if not final.is_dir():
         raise TrainError(
-            f"{path}: the run has no {final.name}/ yet; start its training command again to finish it, or evaluate a "
+            f"{path}: the run has no {final.name}/ yet; start its training command again to finish it, or take a "
             "checkpoint of it: --step newest"
         )
     config = as_evaluated(config)
