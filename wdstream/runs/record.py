@@ -302,12 +302,11 @@ class RunFolder:
 
 
 def _run_around(folder: Path) -> str:
-    """What to give in place of a folder that is no run: of a checkpoint or a result, the run that it is in."""
-    run = next((RunLayout(one) for one in folder.absolute().parents[:2] if RunLayout(one).record.is_file()), None)
-    if run is None:
-        return "the train.output of a run that has begun"
+    """What to give instead of this folder: of a checkpoint or a result, the run that it is in."""
+    runs = [one for one in folder.absolute().parents[:2] if RunLayout(one).record.is_file()]
     step = re.fullmatch(r"step-0*(\d+)", folder.name)
-    return f"the run, {run.output}" + ("" if step is None else f", and --step {step[1]} where the command takes it")
+    shown = f", and --step {step[1]} where the command takes it" if step else ""
+    return f"the run, {runs[0]}{shown}" if runs else "the train.output of a run that has begun"
 
 
 def read_run(output: Path) -> RunFolder:
