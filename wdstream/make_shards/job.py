@@ -62,7 +62,7 @@ def make_shards(
         out: the folder of shards, or its URL in a store; new, or one that the same job had begun. It may be inside
             `raw`.
         options: see `MakeShardsOptions`; one part of the shards is for `make_part`.
-        on_progress: called for every page; `progress_bar` makes one.
+        on_progress: called while pages are made, some at a time; `progress_bar` makes one.
 
     Raises:
         ConfigError: nothing to read, or an output folder that is not ours, or was made from something else.
@@ -337,12 +337,12 @@ class ShardsJob:
         self._report("making shards", before, total, shards_done, len(jobs))
         for event in engine.run(todo):
             number, num_pages = event.job.number, event.job.num_pages
-            is_done = isinstance(event, JobDone)
-            if is_done:
+            if isinstance(event, JobDone):
                 (self.output.take_in if engine.is_elsewhere else self.output.built)(number)
                 shards_done += 1
-            # A shard that is begun again after a loss must not count its pages twice.
-            now = num_pages if is_done else min(started[number] + 1, num_pages)
+                now = num_pages
+            else:  # a shard that is begun again after a loss must not count its pages twice
+                now = min(started[number] + event.count, num_pages)
             num_started += now - started[number]
             started[number] = now
             self._report("making shards", before + num_started, total, shards_done, len(jobs))

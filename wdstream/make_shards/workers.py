@@ -9,7 +9,7 @@ import selectors
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import islice
 
 from wdstream.errors import ShardError, WdstreamError
 from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
@@ -23,10 +23,11 @@ _MOST_FAILED_STARTS = {False: 5, True: 50}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageStarted:
-    """A process begins a page of a job."""
+class PagesStarted:
+    """A process began pages of a job, since it was last heard of."""
 
     job: Job
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class Workers:
             self._remove(worker)
         self._selector.close()
 
-    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PagesStarted | JobDone]:
         """Have all jobs done, in any order; yields what happens. See `JobEngine`.
 
         Raises:
@@ -135,7 +136,7 @@ class Workers:
     def _idle(self) -> list[Process]:
         return [worker for worker in self._workers if worker.job is None]
 
-    def _handle(self, worker: Process, message: WorkerMessage, pending: deque[Job]) -> Iterator[PageStarted | JobDone]:
+    def _handle(self, worker: Process, message: WorkerMessage, pending: deque[Job]) -> Iterator[PagesStarted | JobDone]:
         job = worker.job
         assert job is not None  # a process without a job sends nothing
         self._failed_starts.clear()
@@ -148,7 +149,8 @@ class Workers:
         if "lost" in message:
             worker.gave_up = message["lost"]
         elif "pages" in message:
-            yield from repeat(PageStarted(job=job), worker.pages_begun())
+            if count := worker.pages_begun():
+                yield PagesStarted(job=job, count=count)
         elif "done" in message:
             worker.job = None
             if job.kind == "keep":

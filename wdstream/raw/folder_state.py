@@ -22,7 +22,7 @@ class FolderState:
 
     def add(self, folder: Folder) -> None:
         """Take in the next folder."""
-        files = (f"\0{name}\0{found.num_bytes} {found.version}" for name, found in folder.files.items())
+        files = (f"\0{name}\0{num_bytes} {version}" for name, num_bytes, version in folder.files.sizes())
         self._add(folder.path)
         while some := "".join(islice(files, _AT_ONCE)):
             self._add(some)

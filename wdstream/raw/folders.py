@@ -48,9 +48,10 @@ class FolderFiles(Collection[str]):
         self._names.append(name)
         self._found.append(found)
 
-    def items(self) -> Iterator[tuple[str, FoundFile]]:
-        """The files by name, in their order."""
-        return zip(self._names, self._found, strict=True)
+    def sizes(self) -> Iterator[tuple[str, int, str]]:
+        """Name, size and version of each file, in their order."""
+        plain = zip(self._names, self._found.plain(), strict=True)
+        return ((name, num_bytes, version) for name, (num_bytes, version, _is_link) in plain)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -220,7 +220,7 @@ def note_line(path: Path, number: int, line: bytes) -> None:
     """Note line `number` of a file; the digest of several lines does not depend on which process read which."""
     current = _current.get()
     if current is not None:
-        current.note(path, lines_digest([(number, line)]))
+        current.note(path, _LINES + _digest_of_line(number, line))
 
 
 def file_digest(path: Path) -> str:
@@ -235,7 +235,7 @@ def file_digest(path: Path) -> str:
 
 def lines_digest(lines: Iterable[tuple[int, bytes]]) -> str:
     """The digest of lines of a file, each with its number."""
-    total = sum(int(_digest_of(b"%d " % number + line), 16) for number, line in lines)
+    total = sum(int(_digest_of_line(number, line), 16) for number, line in lines)
     return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
 
 
@@ -248,7 +248,7 @@ def merged(one: str, other: str) -> str:
     """The digest of all lines, from those of some each; of a whole file, the one that was read last."""
     if not (is_of_lines(one) and is_of_lines(other)):
         return other
-    total = sum(int(digest.removeprefix(_LINES), 16) for digest in (one, other))
+    total = int(one[len(_LINES) :], 16) + int(other[len(_LINES) :], 16)
     return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
 
 
@@ -256,6 +256,10 @@ def merge_digests(into: dict[str, str], digests: Mapping[str, str]) -> None:
     """Add the digests of one page to those of a shard."""
     for name, digest in digests.items():
         into[name] = merged(into[name], digest) if name in into else digest
+
+
+def _digest_of_line(number: int, line: bytes) -> str:
+    return _digest_of(b"%d " % number + line)
 
 
 def _digest_of(data: bytes) -> str:

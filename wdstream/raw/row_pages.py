@@ -128,7 +128,7 @@ class RowPages:
         require_answer(page, "the row holds none", self._settings)
         images = [self._stored(image) for image in row.images]
         stored = StoredPage(
-            page=replace(page, images=tuple(image.data for image in images)),
+            page=replace(page, images=tuple(image.data for image in images)) if images else page,
             extensions=tuple(image.extension for image in images),
             sizes=tuple(image.size for image in images),
             reading=row.reading,

@@ -63,6 +63,8 @@ def _is_mapped(name: str, settings: RawSettings) -> bool:
 
 def _bytes_of(value: object) -> bytes | None:
     """The bytes of a PDF that a value is or holds."""
+    if isinstance(value, str):
+        return None
     if isinstance(value, Mapping):
         value = value.get("bytes")
     return value if isinstance(value, bytes) and value.startswith(_PDF_MAGIC) else None

@@ -49,6 +49,8 @@ from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.json_lines import write_lines
 
 LEFT_OUT = "left_out.jsonl"
+_MOST_HELD = 1 << 16
+"""Samples of shards whose meta is kept in memory while they are merged: some megabytes."""
 _MAX_LEFT_OUT = 10
 """Names of metadata that a report gives the reasons of."""
 
@@ -134,7 +136,7 @@ def merge_index(folder: Path, hold_out: HoldOut | None = None, tars: TarList | N
         ShardIndexError: when there is no complete shard.
         ShardError: when two samples have one key.
     """
-    before, load = IndexBefore.read(folder), metas_in(folder, tars)
+    before, load = IndexBefore.read(folder), _held(metas_in(folder, tars))
     documents = DocumentTable(str(folder), before.rule(), hold_out, load)
     found = _FoundShards()
     for name in shards_in(folder, tars):
@@ -233,6 +235,24 @@ def metas_in(folder: Path, tars: TarList | None = None, described_in: Path | Non
         return load_complete(folder / name, described_in, tar_bytes=None if tars is None else tars.sizes[name])
 
     return load
+
+
+def _held(load: LoadMeta) -> LoadMeta:
+    """The same, which keeps what it read of the first shards, as far as they are small: it is asked for twice."""
+    held: dict[str, ShardMeta] = {}
+    num_samples = 0
+
+    def load_once(name: str) -> ShardMeta:
+        nonlocal num_samples
+        if name in held:
+            return held[name]
+        meta = load(name)
+        num_samples += meta.num_samples
+        if num_samples <= _MOST_HELD:
+            held[name] = meta
+        return meta
+
+    return load_once
 
 
 def write_index(

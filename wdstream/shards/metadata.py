@@ -61,6 +61,9 @@ class PageMetadata:
         for name, value in meta.items():
             if value is None or (isinstance(value, float) and not math.isfinite(value)):
                 continue
+            if type(value) is str and len(value) <= MAX_CHARS and value.isascii() and _is_a_word(name):
+                values[name] = value  # as nearly all are
+                continue
             trouble = _trouble(name, value)
             if trouble is not None:
                 left_out[name] = trouble

@@ -46,13 +46,11 @@ class SampleEntry:
     @classmethod
     def of(cls, page: Page, image_sizes: Sequence[Size]) -> "SampleEntry":
         """The entry of a page whose images have these sizes."""
-        texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+        text = "".join([segment.text for segment in page.segments if isinstance(segment, TextSegment)])
         return cls(
             image_sizes=image_sizes,
-            text_bytes=sum(
-                len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts
-            ),
-            text_chars=sum(map(len, texts)),
+            text_bytes=len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")),
+            text_chars=len(text),
             starts_with_text=starts_with_text(page),
             metadata=PageMetadata.of(page.meta),
         )
@@ -142,20 +140,18 @@ class ShardWriter:
         num_images = sum(map(is_image, members))  # those of others may have any name
         if len(entry.image_sizes) != num_images and len(entry.image_sizes) != len(sort_parts(members).images):
             raise ShardError(f"sample {key!r}: {len(entry.image_sizes)} image sizes for {num_images} images")
-        headers = {
-            extension: make_header(f"{key}.{extension}", len(members[extension])) for extension in sorted(members)
-        }
-        nbytes, crc = 0, 0
-        for extension, header in headers.items():
+        parts: list[bytes] = []
+        for extension in sorted(members):
             data = members[extension]
-            padding = _PADDING[: -len(data) % BLOCK_SIZE]
-            self._chunks += header, data, padding
-            nbytes += BLOCK_SIZE + len(data) + len(padding)
-            crc = zlib.crc32(padding, zlib.crc32(data, zlib.crc32(header, crc)))
-        self._meta.add(key, self.tar_bytes, nbytes, crc, entry)
+            parts += make_header(f"{key}.{extension}", len(data)), data, _PADDING[: -len(data) % BLOCK_SIZE]
+        sample = b"".join(parts)
+        start = self._offsets[-1]
+        end = start + len(sample)
+        self._meta.add(key, start, len(sample), zlib.crc32(sample), entry)
         self._seen.add(key)
-        self._offsets.append(self.tar_bytes + nbytes)
-        if self.tar_bytes - self._num_written >= _BYTES_AT_ONCE:
+        self._offsets.append(end)
+        self._chunks.append(sample)
+        if end - self._num_written >= _BYTES_AT_ONCE:
             self._write()
 
     def close(self) -> None:

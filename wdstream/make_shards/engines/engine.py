@@ -10,7 +10,7 @@ from wdstream.make_shards.jobs import Job, Setup
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.recovery import Recovery
 from wdstream.make_shards.token_counts import TokenCounter
-from wdstream.make_shards.workers import JobDone, MoreJobs, PageStarted, Workers
+from wdstream.make_shards.workers import JobDone, MoreJobs, PagesStarted, Workers
 
 
 class JobEngine(Protocol):
@@ -31,7 +31,7 @@ class JobEngine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PagesStarted | JobDone]:
         """Have all jobs done; yields what happens.
 
         Args:

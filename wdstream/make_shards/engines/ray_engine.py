@@ -21,7 +21,7 @@ from wdstream.make_shards.manifest import programs_for
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.make_shards.recovery import Recovery
 from wdstream.make_shards.token_counts import TokenCounter, open_counter
-from wdstream.make_shards.workers import JobDone, MoreJobs, PageStarted, Workers
+from wdstream.make_shards.workers import JobDone, MoreJobs, PagesStarted, Workers
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.raw.plugins.active import plugged_in
 from wdstream.raw.source import RawFile
@@ -81,7 +81,7 @@ class RayEngine:
     def __exit__(self, *_exception: object) -> None:
         """Nothing is kept between two runs."""
 
-    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PageStarted | JobDone]:
+    def run(self, jobs: Iterable[Job], more: MoreJobs | None = None) -> Iterator[PagesStarted | JobDone]:
         """See JobEngine; pages are reported when their job is done, and nothing is asked for more."""
         tasks = (RayTask(setup=self._setup, needs=self._needs, job=job.to_json()) for job in jobs)
         for task, done in self._cluster.results(tasks, in_order=False):
@@ -89,7 +89,7 @@ class RayEngine:
             self.recovery.given_up += done["given_up"]
             job = Job.from_json(task["job"])
             if job.kind == "survey":
-                yield from [PageStarted(job=job)] * job.num_pages
+                yield PagesStarted(job=job, count=job.num_pages)
             yield JobDone(job=job, files=tuple(map(RawFile.from_json, done["files"])))
 
 

@@ -12,7 +12,7 @@ from wdstream.make_shards.stores.output import Output
 from wdstream.make_shards.survey.early import EarlyShards
 from wdstream.make_shards.survey.found import FoundFiles
 from wdstream.make_shards.survey.journal import SurveyJournal
-from wdstream.make_shards.workers import JobDone, PageStarted
+from wdstream.make_shards.workers import JobDone, PagesStarted
 from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, RawFile
@@ -118,7 +118,7 @@ class _FilesDone:
         if total:
             on_files(0, self._total)
 
-    def add(self, event: PageStarted | JobDone) -> None:
+    def add(self, event: PagesStarted | JobDone) -> None:
         """Take in what happens; shards that are made meanwhile do not count."""
         job = event.job
         if job.kind != "survey":
@@ -127,7 +127,7 @@ class _FilesDone:
             self._done += job.num_pages
             del self._begun[job.number]
         else:
-            self._begun[job.number] = min(self._begun[job.number] + 1, job.num_pages)
+            self._begun[job.number] = min(self._begun[job.number] + event.count, job.num_pages)
         self._on_files(min(self._done + self._begun.total(), self._total), self._total)
 
 

@@ -66,8 +66,8 @@ class ListedFolder:
     ) -> "ListedFolder":
         """A folder of the walk, with the sources of its raw files by name."""
         files = (
-            (name, source.kind if (source := sources.get(name)) else None, found.num_bytes, found.version)
-            for name, found in folder.files.items()
+            (name, source.kind if (source := sources.get(name)) else None, num_bytes, version)
+            for name, num_bytes, version in folder.files.sizes()
         )
         listed = cls(
             path=folder.path,

@@ -80,10 +80,10 @@ def list_for_plugin(raw: Path, source: PluginSource, *, exclude: Path, allow_out
     num_bytes = 0
     for folder in folders:
         outputs += [folder.path.rstrip("/")] if folder.is_output else []
-        for name, found in folder.files.items():
-            num_bytes += found.num_bytes
-            used.append(f"{folder.path}{name}\0{found.num_bytes}")
-            stamps.append(f"{used[-1]} {found.version}")
+        for name, size, version in folder.files.sizes():
+            num_bytes += size
+            used.append(f"{folder.path}{name}\0{size}")
+            stamps.append(f"{used[-1]} {version}")
     return Listing(
         files=RawFiles([RawFile(path=WHOLE_FOLDER, kind=source.kind, stem=_stem(source), num_bytes=num_bytes)]),
         left_to_rows=(),
