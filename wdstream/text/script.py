@@ -1,5 +1,6 @@
 """Which script a text is written in, and characters by script, from Unicode's own tables."""
 
+import unicodedata
 from collections import Counter
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ _CODES = {
     "Tfng": "Tifinagh", "Java": "Javanese", "Goth": "Gothic", "Runr": "Runic", "Ogam": "Ogham",
 }  # fmt: skip
 _MIXED = 0.05  # of the letters of East Asia are kana or Hangul where Han letters are Japanese or Korean
-_NO_MARKS = (0x5BE, 0x5C0, 0x5C3, 0x5C6, 0x6DD, 0x6DE, 0x6E5, 0x6E6, 0x6E9)  # signs among them
+_PAST_MARKS = 0x1F000
 _LETTER = regex.compile(r"\p{L}")
 
 
@@ -89,13 +90,13 @@ def is_east_asian(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
 
 def combining_marks(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) which code points are vowel signs and other marks of the right-to-left scripts."""
-    is_in_block: NDArray[np.bool_] = (
-        ((codes >= 0x591) & (codes <= 0x5C7))
-        | ((codes >= 0x610) & (codes <= 0x61A))
-        | ((codes >= 0x64B) & (codes <= 0x65F))
-        | (codes == 0x670)
-        | ((codes >= 0x6D6) & (codes <= 0x6ED))
-        | ((codes >= 0x8D3) & (codes <= 0x8FF))
-    )
-    is_sign: NDArray[np.bool_] = np.isin(codes, _NO_MARKS)
-    return is_in_block & ~is_sign
+    marks: NDArray[np.bool_] = _are_marks()[np.minimum(codes, _PAST_MARKS)]
+    return marks
+
+
+@lru_cache
+def _are_marks() -> NDArray[np.bool_]:
+    codes = np.arange(_PAST_MARKS + 1, dtype=np.uint32)
+    marks = right_to_left_letters(codes)
+    marks[marks] = [unicodedata.category(chr(code)) == "Mn" for code in codes[marks].tolist()]
+    return marks

@@ -34,6 +34,7 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (f"0.2 0.3 0.6 rg 0 80 300 60 re f 0.22 0.32 0.6 rg {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (f"0 g 30 80 200 60 re f {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (line(HIDDEN, 40, 100, 1), "too small to read", {}),
+        (f"0 g 40.5 95 84.8 20 re f {line(HIDDEN, 40, 100)}", "not drawn", {}),  # an edge of the first letter is seen
         (f"{line(HIDDEN, 40, 100)} 0 g 30 95 200 25 re f", "covered", {}),
         (f"{line(HIDDEN, 40, 100)} 1 1 1 rg 30 95 200 25 re f", "covered", {}),
         (f"{line(HIDDEN, 40, 100)} 25 w 30 104 m 230 104 l S", "covered", {}),

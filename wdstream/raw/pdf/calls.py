@@ -55,6 +55,8 @@ class PdfiumCalls:
     fill: _Call
     stroke: _Call
     rect: _Call
+    cell: _Call
+    angle: _Call
     render_mode: _Call
     page_to_device: _Call
     count_objects: _Call
@@ -97,6 +99,8 @@ def pdfium_calls() -> PdfiumCalls:
         fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
         stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
         rect=bound(pdfium.FPDFText_GetRect, number, *character, *(pointer,) * 4),
+        cell=bound(pdfium.FPDFText_GetLooseCharBox, number, *character, pointer),
+        angle=bound(pdfium.FPDFText_GetCharAngle, ctypes.c_float, *character),
         render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
         page_to_device=bound(pdfium.FPDF_PageToDevice, number, pointer, *(number,) * 5, real, real, pointer, pointer),
         count_objects=bound(pdfium.FPDFPage_CountObjects, number, pointer),

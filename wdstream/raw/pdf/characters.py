@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
+from wdstream.raw.pdf.places import Boxes
 
 _DOUBLE, _FLOAT = 8, 4
 _FIRST_SPECIAL = 0xFFF0
+_TURNED = ((0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))  # which side is left, top, right, bottom
+_SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (-1, -1, -1, -1), (-1, 1, -1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +217,30 @@ def _text_objects(
         colours=colours.astype(np.uint8),
         angles=(np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])) % 360).astype(np.float32),
     )
+
+
+def quarters_of(characters: PageCharacters) -> NDArray[np.int8]:
+    """(n,) how many right angles the text of each character is turned by, clockwise; 0 for what has no text object."""
+    has_object = characters.object_number >= 0
+    quarters = np.zeros(len(characters), np.int8)
+    angles = np.round(characters.objects.angles / 90).astype(np.int8) % 4
+    quarters[has_object] = angles[characters.object_number[has_object]]
+    return quarters
+
+
+def upright_boxes(characters: PageCharacters, quarters: NDArray[np.int8] | None = None) -> Boxes:
+    """(n, 4) boxes with left as where the text begins and top as where its letters end, in pixels of the page.
+
+    Args:
+        characters: of the page.
+        quarters: (n,) how many right angles each is turned by, if not as `quarters_of` says.
+    """
+    boxes = characters.boxes
+    quarters = quarters_of(characters) if quarters is None else quarters
+    if not quarters.any():
+        return boxes
+    turned = boxes.copy()
+    for quarter in (1, 2, 3):
+        of_quarter = quarters == quarter
+        turned[of_quarter] = boxes[of_quarter][:, _TURNED[quarter]] * np.array(_SIGNS[quarter], np.float32)
+    return turned

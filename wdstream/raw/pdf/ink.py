@@ -12,6 +12,7 @@ true labels have none below it (150 documentation pages were looked at)."""
 _MAX_UNEXPLAINED = 0.1
 """Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
 _POINT = 0.4  # of the em: sides of glyphs that are points, and how far from its box one may be
+_SLIVER = 0.2  # of the width, and of the height, of a letter: less of it is not seen as one
 _SIDES = (5, 11)  # points per side of the grids that look into each box first
 _MARGIN = 1
 
@@ -87,13 +88,22 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
     points = ~found & ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _POINT * sizes)
     if points.any():
         around = boxes[points] + margins[points] * np.array([_POINT, 0.1, _POINT, 0.1], np.float32)
-        found[points] = _any_in(unexplained, _spans(first, around, 0))
+        spans = _spans(first, around, 0).tolist()
+        found[points] = [unexplained[top:bottom, left:right].any() for left, top, right, bottom in spans]
     return found
 
 
 def _any_in(changed: NDArray[np.bool_], spans: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """(k,) whether anything is set in each of (k, 4) spans."""
-    return np.array([changed[top:bottom, left:right].any() for left, top, right, bottom in spans], np.bool_)
+    """(k,) whether more than a sliver is set in each of (k, 4) spans: at the edge of what covers a letter, or has its
+    colour, one column or row of pixels may still be seen."""
+    return np.array([_shows(changed[top:bottom, left:right]) for left, top, right, bottom in spans], np.bool_)
+
+
+def _shows(changed: NDArray[np.bool_]) -> bool:
+    if not changed.any():
+        return False
+    height, width = changed.shape
+    return bool(changed.any(axis=0).sum() > _SLIVER * width and changed.any(axis=1).sum() > _SLIVER * height)
 
 
 def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:

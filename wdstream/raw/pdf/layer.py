@@ -1,5 +1,6 @@
 """The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +20,8 @@ from wdstream.raw.pdf.characters import (
     read_unplaced,
 )
 
+_TURNED = 5.0
+"""In degrees: text that is turned by more from a right angle is not at one."""
 _AWAY = 1.0
 """In ems: characters that are further from their text object than this are not where PDFium says."""
 
@@ -83,6 +86,28 @@ class TextLayer:
         if "boxes" in self.__dict__:  # all were read before
             return self.boxes[numbers]
         return read_boxes(self._text_page, numbers.tolist(), self._to_pixels)
+
+    def cells_of(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(k, 4) left, bottom, right and top of what the fonts give some characters, by number, in the page's space:
+        as wide as the next one is away, as high as a line; zeros for what has no place."""
+        written = np.zeros((len(numbers), 4), np.float32)  # left, top, right, bottom, as PDFium writes them
+        start, width = written.ctypes.data, 4 * written.itemsize
+        places = range(start, start + width * len(numbers), width)
+        handle = pointer_to(self._text_page.raw)
+        deque(map(pdfium_calls().cell, repeat(handle), numbers.tolist(), places), maxlen=0)
+        return written[:, [0, 3, 2, 1]].astype(np.float64)
+
+    def quarters_of(self, numbers: NDArray[np.intp]) -> NDArray[np.int8]:
+        """(k,) right angles, clockwise, by which some characters are turned in the page's space; -1 for others."""
+        angle, handle = pdfium_calls().angle, pointer_to(self._text_page.raw)
+        angles = np.degrees(np.fromiter(map(angle, repeat(handle), numbers.tolist()), np.float64, len(numbers)))
+        quarters = np.round(angles / 90)
+        return np.where(np.abs(angles - 90 * quarters) < _TURNED, quarters % 4, -1).astype(np.int8)
+
+    def are_put_in(self, numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """(k,) which of some blanks, by number, PDFium has put in."""
+        is_generated, handle = pdfium_calls().is_generated, pointer_to(self._text_page.raw)
+        return np.fromiter((is_generated(handle, number) == 1 for number in numbers.tolist()), np.bool_, len(numbers))
 
     def put_in_place(self, handles: Sequence[int], boxes: NDArray[np.float32]) -> bool:
         """Give characters that are far from what draws them its place: PDFium forgets that a form is moved or scaled

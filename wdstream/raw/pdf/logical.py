@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import Boxes
 from wdstream.raw.pdf.reading.layout import layout_lines
 from wdstream.raw.pdf.reading.lines import (
     characters_text,
@@ -32,6 +33,7 @@ def page_text(
     *,
     order: LineOrder = "file",
     is_down: NDArray[np.bool_] | None = None,
+    spaces: Boxes | None = None,
 ) -> str:
     """The text of a page, not normalised; lines end with CR LF.
 
@@ -43,6 +45,7 @@ def page_text(
         keep: (n,) which characters count.
         order: of its lines.
         is_down: (n,) which are written downwards; none where it is None.
+        spaces: (k, 2) middles of spaces of the file that are none of the characters, where these are known.
 
     Raises:
         ConfigError: the order is by layout, and pdfminer.six is not installed.
@@ -59,6 +62,6 @@ def page_text(
     letters = is_right & ~combining_marks(characters.codes)
     turned = [at for at, line in enumerate(lines) if letters[line].any()]
     texts = [characters_text(characters, line) for line in lines]
-    for at, text in zip(turned, logical_texts(characters, [lines[at] for at in turned]), strict=True):
+    for at, text in zip(turned, logical_texts(characters, [lines[at] for at in turned], spaces), strict=True):
         texts[at] = text
     return "\r\n".join(texts)

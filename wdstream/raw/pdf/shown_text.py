@@ -1,7 +1,6 @@
 """The label of a PDF page: the text of its layer that the picture shows, and what is known of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +9,19 @@ from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
+from wdstream.raw.pdf.objects import PageObjects
+from wdstream.raw.pdf.places import centres_of
 from wdstream.raw.pdf.reading.accent_marks import is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
+from wdstream.raw.pdf.reading.breaks import find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import read_fonts
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
+from wdstream.raw.pdf.reading.put_in import reordered
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
-from wdstream.text.script import is_east_asian, script_of
+from wdstream.text.script import is_east_asian, right_to_left_letters, script_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ def read_shown_text(
         has_layers=page.has_layers,
     )
     num_kept = found.num_characters - found.reasons.total()
-    text, mapped = _text_of(layer, found.keep, objects.annotations, order)
+    text, mapped = _text_of(layer, found.keep, objects, order)
     meta: dict[str, object] = {
         "text_from": "ocr layer" if 2 * found.num_from_scan > num_kept else "text layer",
         "text_visible": round(found.share, 4),
@@ -89,25 +92,33 @@ def _text_without_places(layer: TextLayer, keep: NDArray[np.bool_]) -> tuple[str
     return text, mapped_share(characters, keep, fonts, text)
 
 
-def _text_of(
-    layer: TextLayer, keep: NDArray[np.bool_], annotations: Mapping[int, int], order: LineOrder
-) -> tuple[str, float]:
+def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, order: LineOrder) -> tuple[str, float]:
     """The text of the characters that count, and the share of them that mean what they say.
 
     It is PDFium's own where all characters count and nothing has to be looked at one by one.
     """
+    breaks, annotations = find_breaks(layer, objects), objects.annotations
     is_plain = keep.all() and not annotations and order == "file"
+    is_plain &= breaks is None or len(layer.text) == layer.num_characters
     if is_plain and is_sign(layer.text_codes, "any").any():
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
     if is_plain and not is_eastern and not needs_places(layer.text_codes):
         if not layer.has_unmapped:
-            return layer.text, mapped_share_of_text(layer.text)
-        without_places = _text_without_places(layer, keep)
+            text = layer.text if breaks is None else breaks.mended_text(layer.text_codes)
+            return text, mapped_share_of_text(text)
+        without_places = None if breaks else _text_without_places(layer, keep)
         if without_places is not None:
             return without_places
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)
+    spaces = None
+    if right_to_left_letters(characters.codes).any():
+        clusters = find_clusters(characters, objects)
+        characters, spaces = clusters.characters, centres_of(clusters.spaces)
+    if breaks is not None:
+        characters = replace(characters, codes=breaks.mended(characters.codes))
+        characters, keep = reordered(characters, keep, np.delete(np.arange(len(keep)), breaks.gone).tolist())
     characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
@@ -115,5 +126,5 @@ def _text_of(
     is_down = None
     if is_eastern:
         characters, keep, is_down = order_east_asian(characters, keep)
-    text = page_text(characters, keep, order=order, is_down=is_down)
+    text = page_text(characters, keep, order=order, is_down=is_down, spaces=spaces)
     return text, mapped_share(characters, keep, fonts, text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
+from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks, words_of
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
@@ -224,8 +224,10 @@ class _Judge:
         over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
         clipped = np.array([handle in clipped_texts for handle in handles], np.bool_)
         marked = self._keep & self._boxed
+        words = words_of(characters.codes, marked)
         for mask in (blank & marked, self._covered & marked):
-            suspected[characters.object_number[mask]] = True
+            # Letters at the edge of what hides a word have ink next to them.
+            suspected[characters.object_number[marked & np.isin(words, words[mask])]] = True
         suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
         unread = np.setdiff1d(np.arange(len(handles)), characters.object_number[marked])
         suspected[unread] = False

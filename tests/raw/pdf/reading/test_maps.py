@@ -130,3 +130,11 @@ def test_words_that_mix_alphabets(text: str, wanted: list[str]) -> None:
 )
 def test_words_of_different_signs_mean_nothing(text: str, share: float) -> None:
     assert mapped_share_of_text(text) == pytest.approx(share)
+
+
+def test_notes_of_a_font_for_music_are_not_text(tmp_path: Path) -> None:
+    lines = {"W": "A slur is drawn over notes", "M": "NhhN"}
+    path = page_with_fonts(tmp_path, lines, {"M": "Emmentaler-20"})
+    text, _ = label_of(path)
+    assert text.split("\r\n")[0] == "A slur is drawn over notes"
+    assert "N" not in text

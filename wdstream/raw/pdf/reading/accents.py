@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.characters import PageCharacters, upright_boxes
 from wdstream.raw.pdf.places import Boxes, CharacterMask
 from wdstream.raw.pdf.reading.accent_marks import GREEK_CAPITALS, GREEK_SIGNS, composed, is_sign
-from wdstream.raw.pdf.reading.upright import upright_boxes
 
 _BEYOND = 0.08  # of the em: the middle of an accent may be so far beyond its letter, as in slanted fonts
 _CENTRED, _NEAR_CENTRE = 0.3, 0.04  # of the letter's width, and of the em: how well a common sign is centred

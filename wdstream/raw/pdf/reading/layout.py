@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import needs_extra
-from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.characters import PageCharacters, quarters_of, upright_boxes
 from wdstream.raw.pdf.places import CharacterMask
 from wdstream.raw.pdf.reading.lines import BROKEN_WORD, Line, split_lines
-from wdstream.raw.pdf.reading.upright import quarters_of, upright_boxes
 from wdstream.text.script import right_to_left_letters
 
 _WITHOUT_PLACE = (0x20, 0x200C)  # spaces, and the zero-width non-joiner

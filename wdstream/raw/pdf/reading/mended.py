@@ -27,7 +27,12 @@ _SIGNS = (
     ),
 )
 """Codes of TeX's fonts that PDFium gives as they are, and the signs that they print."""
+_MUSIC = re.compile(
+    r"Emmentaler|^(?:\w+\+)?(?:feta|parmesan|musix|Bravura|Petaluma|Leland|Maestro|Opus|Gonville)", re.I
+)
+"""Fonts of notes: what has no map in them is a picture, no text."""
 _PIECES = np.array([0x0C, 0x0D, *range(0x30, 0x44), *range(0x75, 0x80)], np.uint32)
+_FIRST_PRIVATE = 0xE000
 _FIRST_PIECE, _LAST_PIECE = 0xF8E5, 0xF8FE  # private use of Adobe's lists of glyphs
 
 
@@ -46,10 +51,12 @@ def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters
 
 
 def bracket_pieces(characters: PageCharacters, fonts: PageFonts) -> NDArray[np.bool_]:
-    """(n,) which characters are pieces of which large brackets and lines are made, not text."""
+    """(n,) which characters are notes, and pieces of which large brackets and lines are made, not text."""
     found: NDArray[np.bool_] = (characters.codes >= _FIRST_PIECE) & (characters.codes <= _LAST_PIECE)
-    if not characters.is_mapped.all():
+    is_private = (characters.codes >= _FIRST_PRIVATE) & (characters.codes <= _LAST_PIECE)
+    if is_private.any() or not characters.is_mapped.all():
         found |= _of_fonts(characters, fonts, _LARGE) & ~characters.is_mapped & np.isin(characters.codes, _PIECES)
+        found |= _of_fonts(characters, fonts, _MUSIC) & (~characters.is_mapped | is_private)
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import Boxes
 from wdstream.raw.pdf.reading.bidi import CLOSING, MIRROR, OPENING, Element, logical_order, partners
 from wdstream.raw.pdf.reading.words import GlyphRun, PrintedLine, are_ligatures_turned
 from wdstream.text.joining import JOINER, joins_next, joins_previous, reads_well
@@ -25,15 +26,18 @@ _INSIDE = Element("a", "L")
 _Ordered = list[tuple[Element, bool]]
 
 
-def logical_texts(characters: PageCharacters, lines: Sequence[NDArray[np.intp]]) -> list[str]:
+def logical_texts(
+    characters: PageCharacters, lines: Sequence[NDArray[np.intp]], spaces: Boxes | None = None
+) -> list[str]:
     """Texts of the right-to-left lines of one page, in logical order.
 
     Args:
         characters: of the page.
         lines: for each, the numbers of its characters in PDFium's order, line ends left out.
+        spaces: (k, 2) middles of spaces of the file that are none of the characters, where these are known.
     """
     are_turned = bool(lines) and are_ligatures_turned(characters, np.concatenate(lines))
-    printed = [PrintedLine(characters, line, are_ligatures_turned=are_turned) for line in lines]
+    printed = [PrintedLine(characters, line, are_ligatures_turned=are_turned, spaces=spaces) for line in lines]
     _turn_words(printed)
     unjoined = _unjoined([line.runs for line in printed])
     is_page_right = _is_mostly_right(characters.codes)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import Boxes, extent_of
 from wdstream.raw.pdf.reading.bidi import MIRROR, Element, element_of
 from wdstream.raw.pdf.reading.lines import left_out
 from wdstream.text.characters import plain_letters
@@ -23,6 +24,7 @@ _POINTS = frozenset(".,:;!?،؛؟۔" + "".join(MIRROR))
 _SPACE, _SPACE_AT_POINT, _SPACE_IF_PUT_IN = 0.2, 0.35, 0.1  # gaps in ems that are a space
 _BESIDE = 0.12  # a mark may be so far from its letter, in ems
 _FAR = 1.0  # too far for one word, in ems
+_FAR_IF_KNOWN = 0.6  # in ems: where browsers wrote spaces, nothing else parts two letters that are nearer
 _FLAT = 0.15  # of the em: a stroke between letters, not a letter
 _TYPED_FIRST = "\u0651\u05bc\u05c1\u05c2\u0653\u0654\u0655"
 
@@ -83,6 +85,7 @@ class PrintedLine:
         characters: of the page.
         line: (k,) their numbers, in PDFium's order.
         are_ligatures_turned: whether PDFium turned the letters of glyphs that are several.
+        spaces: (k, 2) middles of spaces of the file that are none of the characters; None where these are not known.
 
     Attributes:
         runs: its words and signs from left to right.
@@ -91,7 +94,12 @@ class PrintedLine:
     """
 
     def __init__(
-        self, characters: PageCharacters, line: NDArray[np.intp], *, are_ligatures_turned: bool = True
+        self,
+        characters: PageCharacters,
+        line: NDArray[np.intp],
+        *,
+        are_ligatures_turned: bool = True,
+        spaces: Boxes | None = None,
     ) -> None:
         self._are_ligatures_turned = are_ligatures_turned
         self._numbers = line.tolist()
@@ -101,7 +109,12 @@ class PrintedLine:
         self._put_in = set(np.flatnonzero(characters.is_generated[line] | is_empty_space).tolist())
         self._places: list[list[float]] = places.tolist()
         self._ems: list[float] = ems.tolist()
+        sides = np.column_stack(
+            [characters.object_number[line], _across(characters, line), places[:, 1] - places[:, 0]]
+        )
+        self._parts = [*map(tuple, sides.round(1).tolist())]
         self._is_flat = (characters.boxes[line, 3] - characters.boxes[line, 1] < _FLAT * ems).tolist()
+        self._spaces = _spaces_of_line(characters, line, spaces) if spaces is not None else []
         self._unturn()
         glyphs, marks = self._glyphs()
         self._attach(marks, glyphs)
@@ -159,12 +172,21 @@ class PrintedLine:
         side = 1 if len(outside) and outside[:, 0].sum() > outside[:, 1].sum() else 0
         for at, index, pair, place in zip(marks, after, pairs, places, strict=True):
             letter = next((glyph for glyph in pair if [glyph.left, glyph.right] == place), pair[side])
-            if _outside(letter, place) > _BESIDE * letter.em:
+            named = [glyph for glyph in letters if self._parts[glyph.places[0]] == self._parts[at]]
+            if named:
+                letter = min(named, key=lambda glyph: abs(glyph.places[0] - at))
+                self._widen(letter, at)
+            elif _outside(letter, place) > _BESIDE * letter.em:
                 near = letters[max(0, index - 4) : index + 4]
                 letter = min(near, key=lambda glyph: _outside(glyph, place))
-            if _outside(letter, place) > 4 * _BESIDE * letter.em:
+            if not named and _outside(letter, place) > 4 * _BESIDE * letter.em:
                 letter = min(letters, key=lambda glyph: _outside(glyph, place))
             letter.marks = "".join(sorted(letter.marks + self._codes[at], key=_order_of_mark))
+
+    def _widen(self, letter: Glyph, mark: int) -> None:
+        """Give a letter the part of its box that PDFium gives its mark, where browsers name both together."""
+        left, right = self._places[mark]
+        letter.left, letter.right = min(left, letter.left), max(right, letter.right)
 
     def _runs(self, glyphs: Sequence[Glyph]) -> Iterator[GlyphRun]:
         """Words of right-to-left letters as PDFium has them together, everything else one by one."""
@@ -219,6 +241,10 @@ class PrintedLine:
         between = range(first.places[-1] + 1, last.places[0])
         gap = (glyph.left - before.right) / min(before.em, glyph.em)
         is_word = before.text[-1].isalnum(), glyph.text[0].isalnum()
+        if any(before.centre < space < glyph.centre for space in self._spaces):
+            return True
+        if self._spaces and gap < (_FAR_IF_KNOWN if before.is_letter and glyph.is_letter else _SPACE_AT_POINT):
+            return False
         if self._only_spaces(between):
             return all(is_word) or gap > _SPACE_IF_PUT_IN
         is_alike = is_word[0] == is_word[1] and not (before.marks or glyph.marks)
@@ -245,11 +271,31 @@ def _goes_right(glyphs: Sequence[Glyph]) -> bool:
 
 def along(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[np.float32]:
     """(k, 2) where each character begins and ends along its line, in pixels, for text turned by right angles too."""
+    left, top, right, bottom = characters.boxes[line].T
+    quarter = _quarter_of(characters, line)
+    return np.stack([(left, right), (top, bottom), (-right, -left), (-bottom, -top)][quarter], axis=1)
+
+
+def _across(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(k, 2) the same across the line."""
+    sides = (1, 3) if _quarter_of(characters, line) % 2 == 0 else (0, 2)
+    return characters.boxes[line][:, sides]
+
+
+def _spaces_of_line(characters: PageCharacters, line: NDArray[np.intp], spaces: Boxes) -> list[float]:
+    """Which of (k, 2) spaces are on a line of text from left to right or right to left, by where they are along it."""
+    boxes = characters.boxes[line][characters.object_number[line] >= 0]
+    if not len(boxes) or _quarter_of(characters, line):
+        return []
+    left, top, right, bottom = extent_of(boxes).tolist()
+    x, y = spaces.T
+    return sorted(x[(x > left) & (x < right) & (y > top) & (y < bottom)].tolist())
+
+
+def _quarter_of(characters: PageCharacters, line: NDArray[np.intp]) -> int:
     numbers = characters.object_number[line]
     numbers = numbers[numbers >= 0]
-    quarter = round(float(characters.objects.angles[numbers[0]]) / 90) % 4 if len(numbers) else 0
-    left, top, right, bottom = characters.boxes[line].T
-    return np.stack([(left, right), (top, bottom), (-right, -left), (-bottom, -top)][quarter], axis=1)
+    return round(float(characters.objects.angles[numbers[0]]) / 90) % 4 if len(numbers) else 0
 
 
 def _font_sizes(characters: PageCharacters, line: NDArray[np.intp]) -> NDArray[np.float32]:

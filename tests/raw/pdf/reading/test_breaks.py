@@ -1,0 +1,50 @@
+"""Line ends and spaces of PDFium's inside printed lines and words."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.pdf_files import line, write_pdf
+from tests.raw.pdf.test_source import read, text_of
+
+
+def shown(path: Path, content: str) -> str:
+    """The label of a page with this content."""
+    return text_of(read(write_pdf(path / "x.pdf", content)))
+
+
+def glyphs(text: str, font: str = "C 20", step: float = 12, start: str = "40 150 Td") -> str:
+    """Each letter by an operator of its own, as browsers write them."""
+    return f"BT /{font} Tf {start} " + f" {step} 0 Td ".join(f"({letter}) Tj" for letter in text) + " ET\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (f"{line('E=mc', 40, 150, 20)} BT /F 13 Tf 87 163 Td (2) Tj ET {line('is old', 102, 150, 20)}", "E=mc2 is old"),
+        (glyphs("`L`^a"), "`L`^a"),
+        (glyphs("Q`uar^ter", "C 20", 12, "0 1 -1 0 150 40 Tm"), "Q`uar^ter"),
+        (f"BT /F 14 Tf 4 Tc 12 Tw 30 150 Td [(WIDE) -800 (TITLE)] TJ ET {line('under', 40, 60)}", "WIDE TITLE\nunder"),
+        (f"{line('12', 40)}{line('25', 40, 130)}{line('31', 40, 110)}", "12\n25\n31"),
+        (f"{line('a b c d e', 40)}", "a b c d e"),
+        (f"{line('left', 40)}{line('right', 160)}", "left right"),
+    ],
+    ids=["raised", "code", "turned", "letters apart", "one under the other", "letters", "columns"],
+)
+def test_nothing_is_between_glyphs_that_touch(tmp_path: Path, content: str, text: str) -> None:
+    assert shown(tmp_path, content) == text
+
+
+def named(codes: str, glyphs_of: str) -> str:
+    return f"/Span<</ActualText<FEFF{codes}>>>BDC {glyphs_of} EMC "
+
+
+def test_letters_that_browsers_join_are_words(tmp_path: Path) -> None:
+    """Glyphs of Helvetica in place of those of Devanagari; the names of joined ones are theirs."""
+    ki, ra, blank = (
+        named("0915093F", "(H) Tj 14 0 Td (H) Tj 14 0 Td"),
+        named("0930", "(H) Tj 14 0 Td"),
+        "( ) Tj 8 0 Td ",
+    )
+    content = f"BT /F 20 Tf 40 150 Td {ki}{ra}{blank}{ra}{ki} ET"
+    assert shown(tmp_path, content) == "किर रकि"

@@ -1,0 +1,237 @@
+"""Line ends and spaces that PDFium puts inside a printed line or word.
+
+PDFium ends a line where two glyphs share no height: at raised numbers, at accents and quotes in code, along text that
+is turned. It puts spaces where letters are set apart, and after the joined letters of browsers. Here a blank that it
+put in counts only if the places of the letters around it agree: where one glyph begins where the other ends, nothing
+is between them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.layer import TextLayer
+from wdstream.raw.pdf.objects import PageObjects
+from wdstream.raw.pdf.places import Boxes, centres_of, extent_of
+from wdstream.text.script import is_east_asian, right_to_left_letters
+
+_SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
+_BACK, _TOUCHING, _SPACED, _TABBED = -0.25, 0.12, 0.6, 0.8  # of the line's height: gaps between two glyphs
+_FIRST_OTHER = 0x590  # before it no script is East Asian, or read from right to left
+_SHARED = 0.3  # of the lower glyph's height, that both have on one line
+_CLUSTER_GAP = 0.19  # of the em: less between letters of South and Southeast Asia is not a space
+_CLUSTERS = ((0x900, 0xDFF), (0xE80, 0x109F), (0x1780, 0x17FF), (0xA8E0, 0xA8FF), (0xAA60, 0xAA7F))
+_SET_APART = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_]){3,}(?!\S)")
+_EVEN, _WIDER = 1.35, 1.5  # of the smallest gap, and of the others: gaps inside and between words of letters set apart
+_NEAR = 0.3  # of the em: how far glyphs of one cluster are apart
+_LEAST = 0.1  # pixels
+
+_Numbers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaks:
+    """Blanks of PDFium's that part nothing, by number: those that go, and line ends that are spaces."""
+
+    gone: _Numbers
+    spaces: _Numbers
+
+    def mended(self, codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Code points of the page with spaces where line ends are."""
+        found = codes.copy()
+        found[self.spaces] = _SPACE
+        return found
+
+    def mended_text(self, codes: NDArray[np.uint32]) -> str:
+        """The text of a page with these code points."""
+        return np.delete(self.mended(codes), self.gone).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
+    """The blanks of a page, which draws these objects, that part nothing; None where there are none."""
+    codes = layer.codes
+    printed = np.flatnonzero(codes > _SPACE)
+    if len(printed) < 2:
+        return None
+    gone, spaces = _inside_lines(layer, codes, printed)
+    gone += _inside_clusters(layer, codes, objects) + _between_letters_apart(layer, codes)
+    if not gone and not spaces:
+        return None
+    return Breaks(gone=np.unique(np.array(gone, np.intp)), spaces=np.array(spaces, np.intp))
+
+
+def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers) -> tuple[list[int], list[int]]:
+    """Line ends between two glyphs of one printed line: those that go, and those that are spaces."""
+    ends = np.flatnonzero(codes == _RETURN)
+    at = np.searchsorted(printed, ends)
+    fits = np.asarray((at > 0) & (at < len(printed)))
+    fits[1:] &= at[1:] > at[:-1]
+    fits[:-1] &= at[1:] > at[:-1]
+    ends, at = ends[fits], at[fits]
+    before, after = printed[at - 1], printed[at]
+    around = np.maximum(codes[before], codes[after])
+    if around.max(initial=0) >= _FIRST_OTHER:
+        pair = np.stack([codes[before], codes[after]])
+        others = (right_to_left_letters(pair) | is_east_asian(pair)).any(axis=0)
+        ends, before, after = ends[~others], before[~others], after[~others]
+    if not len(ends):
+        return [], []
+    gaps = _gaps(layer, before, after)
+    is_only = after - before == 3
+    joined = is_only & (gaps < _TOUCHING) | ~is_only & (gaps < _TABBED)
+    spaced = is_only & ~joined & (gaps < _SPACED)
+    gone = [*ends[joined].tolist(), *(ends[joined | spaced] + 1).tolist()]
+    return [number for number in gone if codes[number] in (_RETURN, _LINE_FEED)], ends[spaced].tolist()
+
+
+def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers) -> NDArray[np.float64]:
+    """(k,) how far pairs of glyphs are apart along their line, of its height; infinity where it is not one line."""
+    found = np.full(len(before), np.inf)
+    cells = layer.cells_of(np.concatenate([before, after]))
+    first, second = cells[: len(before)], cells[len(before) :]
+    apart = np.maximum(first[:, :2], second[:, :2]) - np.minimum(first[:, 2:], second[:, 2:])
+    limit = _TABBED * (cells[:, 2:] - cells[:, :2]).max()
+    near = np.flatnonzero(apart.max(axis=1) < limit)
+    if not len(near):
+        return found
+    turned = layer.quarters_of(np.concatenate([before[near], after[near]])).reshape(2, -1)
+    quarters = np.where(turned[0] == turned[1], turned[0], -1)
+    for quarter in np.unique(quarters[quarters >= 0]).tolist():
+        chosen = near[quarters == quarter]
+        gap, shared, height = _measures(first[chosen], second[chosen], quarter)
+        fits = (gap > _BACK * height) & (gap < _TABBED * height) & (shared > 0)
+        found[chosen[fits]] = (gap / height)[fits]
+    return found
+
+
+def _measures(
+    first: NDArray[np.float64], second: NDArray[np.float64], quarter: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(k,) gaps from the first to the second of (k, 4) boxes each, what they share across, and the height of the line,
+    for text that is turned by right angles, clockwise."""
+    across, side = (1, 0) if quarter % 2 == 0 else (0, 1)
+    left, right = (first, second) if quarter in (0, 3) else (second, first)
+    gap = right[:, side] - left[:, side + 2]
+    heights = np.stack([box[:, across + 2] - box[:, across] for box in (first, second)])
+    shared = np.minimum(first[:, across + 2], second[:, across + 2]) - np.maximum(first[:, across], second[:, across])
+    return gap, np.where(shared >= _SHARED * heights.min(axis=0), shared, 0), np.maximum(heights.max(axis=0), 1e-6)
+
+
+def _inside_clusters(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> list[int]:
+    """Spaces next to letters of South and Southeast Asia that nothing parts."""
+    if codes.max() < _CLUSTERS[0][0]:
+        return []
+    is_cluster = np.zeros(len(codes), np.bool_)
+    for low, high in _CLUSTERS:
+        is_cluster |= (codes >= low) & (codes <= high)
+    middle = np.arange(1, len(codes) - 1)
+    spaces = middle[(codes[1:-1] == _SPACE) & (is_cluster[:-2] | is_cluster[2:])]
+    if not len(spaces):
+        return []
+    clusters = find_clusters(layer.characters, objects)
+    characters, centres = clusters.characters, centres_of(clusters.spaces)
+    owners, boxes = characters.object_number, characters.boxes
+    found = []
+    for number in spaces[characters.is_generated[spaces] & (owners[spaces - 1] >= 0)].tolist():
+        before, after = boxes[number - 1], boxes[number + 1]
+        em = float(characters.objects.font_sizes[owners[number - 1]])
+        if after[0] - before[2] < _CLUSTER_GAP * em and not _holds_space(centres, before, after):
+            found.append(number)
+    return found
+
+
+def _holds_space(centres: Boxes, left: Boxes, right: Boxes) -> bool:
+    """Whether one of (k, 2) spaces is between two boxes (4,) of one line."""
+    low, high = min(left[1], right[1]), max(left[3], right[3]) + _LEAST
+    across = (centres[:, 0] > (left[0] + left[2]) / 2) & (centres[:, 0] < (right[0] + right[2]) / 2)
+    return bool((across & (centres[:, 1] >= low - (high - low)) & (centres[:, 1] <= high + (high - low))).any())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedClusters:
+    """What PDFium leaves out where browsers name glyphs (`/ActualText`): it gives the letters parts of the box of one
+    of the glyphs of a name, and the others no characters.
+
+    Attributes:
+        characters: of the page, with the boxes of all glyphs of their names.
+        spaces: (k, 4) glyphs of spaces without characters, in pixels; they have no width.
+    """
+
+    characters: PageCharacters
+    spaces: Boxes
+
+
+def find_clusters(characters: PageCharacters, objects: PageObjects) -> NamedClusters:
+    """The clusters of a page, which draws these objects."""
+    if len(objects.found_texts.handles) == len(characters.objects.handles):
+        return NamedClusters(characters=characters, spaces=np.zeros((0, 4), np.float32))
+    number_of = {handle: number for number, handle in enumerate(characters.objects.handles)}
+    boxes = objects.text_boxes[:, :4]
+    owners = np.array([number_of.get(handle, -1) for handle in objects.found_texts.handles], np.intp)
+    is_empty = boxes[:, 2] <= boxes[:, 0]
+    found: dict[int, list[Boxes]] = {}
+    for at in np.flatnonzero((owners < 0) & ~is_empty).tolist():
+        near = [(_shared_width(boxes[at], boxes[other]), other) for other in _owned_around(owners, is_empty, at)]
+        if near:
+            found.setdefault(max(near)[1], []).append(boxes[at])
+    placed = characters.boxes.copy()
+    for at, parts in found.items():
+        members = np.flatnonzero(characters.object_number == owners[at])
+        near_enough = _NEAR * float(characters.objects.font_sizes[owners[at]])
+        placed[members] = _spread(placed[members], parts, near_enough)
+    return NamedClusters(characters=replace(characters, boxes=placed), spaces=boxes[(owners < 0) & is_empty])
+
+
+def _owned_around(owners: _Numbers, is_empty: NDArray[np.bool_], at: int) -> list[int]:
+    """The text objects with characters before and after another one, up to a space."""
+    found = []
+    for step in (-1, 1):
+        other = at + step
+        while 0 <= other < len(owners) and owners[other] < 0 and not is_empty[other]:
+            other += step
+        if 0 <= other < len(owners) and not is_empty[other]:
+            found.append(other)
+    return found
+
+
+def _shared_width(box: Boxes, other: Boxes) -> float:
+    return float(min(box[2], other[2]) - max(box[0], other[0]))
+
+
+def _spread(boxes: Boxes, parts: Sequence[Boxes], near: float) -> Boxes:
+    """(k, 4) boxes that are parts of one, as parts of it and of others (4,) that are near it."""
+    own = extent_of(boxes)
+    if (np.ptp(boxes[:, [1, 3]], axis=0) > 0).any():
+        return boxes
+    whole = own
+    for part in parts:
+        if (part[:2] < whole[2:] + near).all() and (part[2:] > whole[:2] - near).all():
+            whole = extent_of(np.stack([whole, part]))
+    scale = (whole[2:] - whole[:2]) / np.maximum(own[2:] - own[:2], _LEAST)
+    placed: Boxes = (whole[[0, 1, 0, 1]] + (boxes - own[[0, 1, 0, 1]]) * scale[[0, 1, 0, 1]]).astype(np.float32)
+    return placed
+
+
+def _between_letters_apart(layer: TextLayer, codes: NDArray[np.uint32]) -> list[int]:
+    """Spaces between letters that are set apart, `W I D E T I T L E`, where wider ones are between the words."""
+    text, is_space = layer.text, codes == _SPACE
+    if len(text) != len(codes) or not (is_space[:-4] & is_space[2:-2] & is_space[4:]).any():
+        return []
+    found: list[int] = []
+    for match in _SET_APART.finditer(text):
+        spaces = np.arange(match.start() + 1, match.end(), 2)
+        gaps = _gaps(layer, spaces - 1, spaces + 1)
+        is_inside = gaps < _EVEN * gaps.min()
+        wide = gaps[~is_inside]
+        if (
+            len(wide)
+            and is_inside.any()
+            and wide.min() > _WIDER * gaps[is_inside].max()
+            and is_inside.sum() > len(wide)
+        ):
+            found += spaces[is_inside & layer.are_put_in(spaces)].tolist()
+    return found
