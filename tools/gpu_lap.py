@@ -40,6 +40,8 @@ from rich.console import Console
 
 from lap.place import Place, Skipped
 
+ROOT = Path(__file__).parents[1]
+"""wdstream is taken from here, installed or not: a lent machine has the checkout and its own packages."""
 LIMIT_S = 340
 console = Console(width=150)
 
@@ -117,7 +119,8 @@ def start_section(name: str, work: Path, limit: float, *, is_dry: bool) -> dict[
     folder, began = work / name, time.monotonic()
     folder.mkdir()
     command = [sys.executable, __file__, "--section", name, "--work", str(folder), *(["--dry-run"] if is_dry else [])]
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if is_dry else {})  # threads slow tiny tensors down
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths} | ({"OMP_NUM_THREADS": "1"} if is_dry else {})  # tiny tensors
     try:
         done = run_within(limit, command, environment)
     except subprocess.TimeoutExpired:
