@@ -1,5 +1,6 @@
 """Tables that `datasets` and pyarrow write, row by row, next to what was put into them."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -239,3 +240,19 @@ def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
         SourceError, match="is a pointer of Git LFS, not the table itself: fetch it with `git lfs pull`"
     ):
         surveyed(path)
+
+
+def test_a_row_group_of_many_pages_needs_the_memory_of_two(tmp_path: Path) -> None:
+    path = tmp_path / "large.parquet"
+    rows = pa.table({"image": [bytes(300_000)] * 200, "text": ["a page"] * 200})
+    pq.write_table(rows, path, row_group_size=200, use_dictionary=False, compression="none", write_batch_size=16)
+    assert pq.ParquetFile(path).metadata.row_group(0).total_byte_size > 60_000_000
+    program = (
+        "import sys, pyarrow, pathlib; from wdstream.raw.tables.parquet import open_parquet\n"
+        "blocks = open_parquet(pathlib.Path(sys.argv[1])).blocks()\n"
+        "print(sum(batch.num_rows for block in blocks for batch in block.batches()))\n"
+        "print(pyarrow.default_memory_pool().max_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    num_rows, most = map(int, done.stdout.split())
+    assert num_rows == 200 and most < 32_000_000
