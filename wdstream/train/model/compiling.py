@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -71,16 +71,17 @@ def compile_layers(model: "PreTrainedModel | PeftModel", config: Config, *, has_
     Args:
         model: with its adapter, not yet wrapped by Accelerate.
         config: of the run.
-        has_fixed_images: batches have one number of patches, so that layers of the vision tower are compiled, too: but
-            for their attention, which is computed image by image.
+        has_fixed_images: batches have one number of patches, so that norms and MLPs of the vision tower are compiled,
+            too. Its layers as a whole are not: they take the limits of images, of which there are others in each batch,
+            and a graph would be made for each number of them.
     """
     if not config.train.compile:
         return
     # Dynamo itself looks at the gradient of a layer's input; nothing a user could do about it.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     language, vision = layers_of(model)
-    for layer in vision if has_fixed_images else []:
-        attention: Any = layer.attn
-        attention.forward = torch.compiler.disable(attention.forward)
-    for layer in [*language, *(vision if has_fixed_images else [])]:
-        layer.compile(backend=config.train.compile_backend, dynamic=False)
+    parts = (
+        [part for layer in vision for part in layer.children() if part is not layer.attn] if has_fixed_images else []
+    )
+    for module in [*language, *parts]:
+        module.compile(backend=config.train.compile_backend, dynamic=False)
