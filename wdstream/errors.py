@@ -23,8 +23,12 @@ WdstreamError
 A message says what, which file or key, what was expected and found, and what to do.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the system by which a write fails as on a disk that is full, and which name no file by themselves."""
 
 
 class WdstreamError(Exception):
@@ -143,6 +147,8 @@ def file_trouble(error: OSError) -> str:
     Raises:
         OSError: the error itself, when it is not about a file: then it is a fault of ours.
     """
+    if error.errno in NO_ROOM:
+        return f"{error.filename or 'a file'}: {error.strerror}; make room there, or raise the limit (quota, ulimit -f)"
     if error.filename is None:
         raise error
     return f"{error.filename}: {error.strerror or error}; is the path right, and may you read and write there?"

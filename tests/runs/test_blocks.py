@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.full_disk import no_file_over
 from wdstream.errors import DamagedFileError
 from wdstream.runs.blocks import append_block, cut_blocks, read_blocks
 from wdstream.storage.npz import Arrays
@@ -41,6 +42,13 @@ def test_rows_come_back_by_steps(tmp_path: Path) -> None:
     assert steps_in(path, first=3, last=3) == [(2, 3)]
     assert steps_in(path, first=1, last=2) == BLOCKS[:2]
     assert next(iter(read_blocks(path, first=4)))["loss"].tolist() == pytest.approx([4 / 3] * 3 + [2.0])
+
+
+def test_a_disk_that_is_full_is_said_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.blocks"
+    with no_file_over(10), pytest.raises(OSError, match="File too large") as raised:
+        append_block(path, columns((0, 1)))
+    assert raised.value.filename == str(path)
 
 
 @given(st.data())

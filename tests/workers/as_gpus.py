@@ -28,11 +28,20 @@ FSDP2 = {
     "FSDP_RESHARD_AFTER_FORWARD": "true",
     "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
 }
+ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
+"""One process is launched as a world too."""
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "fsdp2":
-        os.environ.update(FSDP2)
+        os.environ.update(FSDP2 if "RANK" in os.environ else FSDP2 | ALONE)
         del sys.argv[1]
     pretend_gpus()
     vars(accelerator)["Accelerator"] = without_cpu

@@ -33,7 +33,8 @@ class SavingConfig(Settings):
     before it."""
     async_checkpoints: bool = False
     """A step waits only until weights and optimizer's state are copied to host memory, where they need their size once
-    more; a thread writes the files. Under FSDP and DeepSpeed checkpoints are written between steps, as without."""
+    more; a thread writes the files. Under FSDP1, DeepSpeed, and FSDP2 with whole weights (FULL_STATE_DICT), checkpoints
+    are written between steps, as without."""
     resume: Literal["auto", "never"] | Path = "auto"
     """auto: continue from the newest complete checkpoint in `output`. never: refuse an output that has one. A path:
     begin with this checkpoint, of this or another run."""

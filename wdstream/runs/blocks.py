@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wdstream.errors import DamagedFileError
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write, naming
 from wdstream.storage.npz import Arrays, read_npz, write_npz
 
 _SIGN = b"WDSBLCK1"
@@ -49,7 +49,7 @@ def append_block(path: Path, columns: Arrays) -> None:
 
     Only one process may append, and what a kill left at the end is cut off first (`cut_blocks`).
     """
-    with path.open("ab") as file:
+    with naming(path), path.open("ab") as file:
         file.write(_encode(columns))
 
 

@@ -1,5 +1,6 @@
 """Files and folders that are complete or absent: written under a temporary name, synced, renamed."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,7 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wdstream.errors import NO_ROOM
+
 TEMP_SUFFIX = ".tmp"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Inside, the error of a write that fails, as on a disk that is full, names this file: the system's does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (*NO_ROOM, errno.EIO):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -32,7 +46,7 @@ def atomic_write(
     """
     temp = temp or path.with_name(path.name + TEMP_SUFFIX)
     try:
-        with temp.open("w+b") as file:
+        with naming(path), temp.open("w+b") as file:
             yield file
             file.flush()
             if is_durable:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wdstream.errors import DamagedFileError
-from wdstream.storage.atomic import atomic_write
+from wdstream.storage.atomic import atomic_write, naming
 
 
 def read_lines(path: Path, *, needed: Collection[str] = ()) -> Iterator[dict[str, Any]]:
@@ -80,7 +80,7 @@ class LineFile:
 
     def append(self, line: Mapping[str, object]) -> None:
         """Write one object as one line."""
-        with self._path.open("ab") as file:
+        with naming(self._path), self._path.open("ab") as file:
             file.write(_encode(line))
 
 
@@ -90,7 +90,7 @@ def sync_lines(path: Path) -> None:
     The folder is not synced: whoever makes the file known does that.
     """
     if path.exists():
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             os.fsync(file.fileno())
 
 

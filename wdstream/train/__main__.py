@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
@@ -112,7 +113,8 @@ def _failed(message: str, status: int) -> tuple[Ended, int]:
     """Print why, on standard error; other ranks than the main one say who they are."""
     rank = os.environ.get("RANK", "0")
     who = "" if rank == "0" else f"rank {rank} on {gethostname()}: "
-    print(printable(f"wdstream.train: {who}{message}"), file=sys.stderr, flush=True)
+    with suppress(OSError):  # it goes to the disk that is full
+        print(printable(f"wdstream.train: {who}{message}"), file=sys.stderr, flush=True)
     return Ended(how="failed", status=status, reason=f"{who}{message}"), status
 
 

@@ -3,7 +3,9 @@
 Quick tests start a program that behaves as a training process does; the slow ones train.
 """
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.helpers.training import Workplace, wait_for_steps
@@ -118,6 +121,19 @@ def test_a_rank_that_was_killed_comes_before_those_that_lost_it(tmp_path: Path) 
         end_status(tmp_path, 1)
 
 
+def test_one_that_was_killed_before_another_failed_is_named_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for rank in "012":
+        LaunchFolder(tmp_path, rank).tell_pid()
+    LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=1, reason="5 pages failed"))
+    for gone, said in ((["2", "0", "1"], True), (["0", "1", "2"], False), ([], False)):
+        assert end_status(tmp_path, 1, gone=gone) == 1
+        first, *others = capfd.readouterr().err.splitlines()
+        assert first == "wdstream launch: 5 pages failed"
+        assert [line[:56] for line in others] == ["rank 2 ended before it, without saying how (killed, such"] * said
+
+
 KILLED = """
 import os, signal, time
 from wdstream.train.launch.statuses import LaunchFolder
@@ -175,6 +191,32 @@ LAUNCHERS = {
     "wdstream, one": ((*WDSTREAM, *ONE), {3}),
     "wdstream, two": ((*WDSTREAM, *TWO), {3}),
 }
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_and_a_process_that_is_killed_at_once(workplace: Workplace, tmp_path: Path) -> None:
+    """The main process cannot write, and the other one is killed as soon as it says so: why, and where, is said."""
+    output = tmp_path / "run"
+    settings = (f"train.output={output}", "train.max_steps=5000", "train.checkpoint_every=5000", "data.eval=[]")
+    words = [sys.executable, *WDSTREAM, *TWO, str(workplace.config_file), *(w for s in settings for w in ("--set", s))]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, text=True) as process:
+        try:
+            wait_for_steps(output, 2)
+            pids = {
+                child.environ().get("RANK"): child.pid for child in psutil.Process(process.pid).children(recursive=True)
+            }
+            resource.prlimit(pids["0"], resource.RLIMIT_FSIZE, (1000, 1000))
+            wait_until((output / "failed.rank-0.json").exists, "the failure")
+            os.kill(pids["1"], signal.SIGKILL)
+            printed, _ = process.communicate(timeout=300)
+        finally:
+            kill_tree(process.pid)
+    assert process.returncode == 1
+    reason = f"{output}/metrics.jsonl: File too large; make room there, or raise the limit (quota, ulimit -f)"
+    assert json.loads((output / "failed.rank-0.json").read_text())["message"] == reason
+    assert f"\nwdstream.train: {reason}\n" in printed and f"\nwdstream launch: {reason}\n" in printed
+    assert [path.name for path in output.glob("failed.*")] == ["failed.rank-0.json"]
 
 
 @pytest.mark.slow

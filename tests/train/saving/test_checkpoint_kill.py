@@ -3,6 +3,7 @@
 Spans: train, runs, testing.
 """
 
+import json
 import random
 import signal
 import time
@@ -10,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.helpers.launches import AS_GPUS
 from tests.helpers.processes import Rank, finish, run_world, start_world
@@ -20,6 +24,7 @@ from wdstream.runs.audit import audit
 from wdstream.runs.checkpoint import find_newest, partial_path
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.json_lines import read_lines
+from wdstream.train.saving.export_run import export_run
 
 ASYNC = (
     "train.async_checkpoints=true",
@@ -133,6 +138,73 @@ def test_killed_many_times(workplace: Workplace, tmp_path: Path, world: World, k
     assert all(while_running)
     world.run(workplace, output, *settings)
     check_same(output, straight)
+
+
+def kill_in_a_save(ranks: Sequence[Rank], output: Path) -> None:
+    """Kill all while the checkpoint after the third step, or a later one, is being written."""
+    processes = [psutil.Process(rank.process.pid) for rank in ranks]
+    while True:
+        wait_until(lambda: being_written(output) > 2 or not is_running(processes), "a checkpoint that is written")
+        assert is_running(processes), [rank.output for rank in ranks]
+        for rank in ranks:
+            rank.send(signal.SIGSTOP)
+        wait_until(lambda: not is_running(processes), "processes that are stopped")
+        is_inside = being_written(output) > 2
+        for rank in ranks:
+            rank.send(signal.SIGKILL if is_inside else signal.SIGCONT)
+        if is_inside:
+            finish(ranks)
+            assert being_written(output) > 2
+            return
+
+
+def being_written(output: Path) -> int:
+    """The step of the checkpoint that is not complete; 0 where there is none."""
+    paths = RunLayout(output).checkpoints.glob("step-*.tmp")
+    return max((int(path.stem[5:]) for path in paths), default=0)
+
+
+def is_running(processes: Sequence[psutil.Process]) -> bool:
+    """Whether one of them is neither stopped nor at its end."""
+    still = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    return any(process.is_running() and process.status() not in still for process in processes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["all", "lora"])
+def test_shards_are_continued_by_any_number_of_processes(workplace: Workplace, tmp_path: Path, kind: str) -> None:
+    """Killed inside of a save under FSDP2, continued by fewer or more, which need not divide a step; exported."""
+    shared = ("data.global_batch_size=4", "train.max_steps=8", "train.ema={decay: 0.9}", "train.lr=0.0001")
+    settings = (*ASYNC, *shared, *(("train.adapter=null",) if kind == "all" else ()))
+    straight = undisturbed(workplace, tmp_path / "straight", settings, World(2, is_sharded=True))
+    weights = load_file(next((straight / "final").glob("*.safetensors")))
+    for first, second in ((2, 1), (1, 2), (2, 3), (4, 2)):
+        output = tmp_path / f"{first}-{second}"
+        kill_in_a_save(World(first, is_sharded=True).start(workplace, output, *settings), output)
+        World(second, is_sharded=True).run(workplace, output, *settings)
+        starts = json.loads((output / "run.json").read_text())["starts"]
+        assert [start["world_size"] for start in starts] == [first, second] and starts[1]["step"] >= 2
+        for name, figures in (("metrics.jsonl", ("loss",)), ("eval.jsonl", ("loss", "tokens"))):
+            found, wanted = (list(read_lines(run / name)) for run in (output, straight))
+            assert [line["step"] for line in found] == [line["step"] for line in wanted]
+            for figure in figures:
+                assert [line[figure] for line in found] == pytest.approx([line[figure] for line in wanted], rel=1e-6)
+        ledgers = [
+            [(line["step"], line["digest"]) for line in read_lines(run / "steps.jsonl")] for run in (output, straight)
+        ]
+        assert ledgers[0] == ledgers[1] and audit(output).is_clean
+        kept = [sorted(path.name for path in RunLayout(run).checkpoints.iterdir()) for run in (output, straight)]
+        assert kept[0] == kept[1]
+        export_run(output, tmp_path / f"{first}-{second}-model")
+        final, exported = (
+            load_file(next(folder.glob("*.safetensors")))
+            for folder in (output / "final", tmp_path / f"{first}-{second}-model")
+        )
+        assert final.keys() == exported.keys() == weights.keys()
+        assert all(torch.equal(exported[name], tensor) for name, tensor in final.items())
+        for name, tensor in weights.items():
+            assert torch.allclose(final[name], tensor, rtol=0, atol=1e-5), name
 
 
 @pytest.mark.slow

@@ -4,14 +4,12 @@ Spans: train, runs.
 """
 
 import json
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.full_disk import no_file_over
 from tests.helpers.training import Workplace
 from wdstream.runs.audit import audit
 from wdstream.runs.best import read_best, resolve_checkpoint
@@ -136,17 +134,6 @@ def test_a_save_that_fails_next_to_the_steps_ends_the_run(
     assert [path.name for path in (output / "checkpoints").glob("*[0-9]")] == ["step-00000004"]
     assert workplace.train(output, *settings) == 0
     assert final_bytes(output) == final_bytes(straight)
-
-
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """Writes beyond a size fail, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from wdstream.train.launch.statuses import FOLDER_VARIABLE, LOST, read_ends, rea
 
 _POLL_S = 0.1
 _USAGE_ERROR = 2  # of argparse
+_UNSAID = "without saying how (killed, such as for want of memory, or a fault: its traceback is above)"
 
 
 def launch(options: Sequence[str], arguments: Sequence[str], *, limit_s: float | None = None) -> int:
@@ -89,18 +90,20 @@ def end_status(folder: Path, launcher_status: int, gone: Sequence[str] = ()) -> 
     """
     ends = read_ends(folder)
     silent = read_processes(folder).keys() - ends.keys()
-    failed = [ended for ended in ends.values() if ended.how == "failed"]
-    if failed and not (silent and all(LOST in ended.reason for ended in failed)):
-        first = min(failed, key=lambda ended: LOST in ended.reason)
-        print(printable(f"wdstream launch: {first.reason}"), file=sys.stderr, flush=True)
-        return first.status
+    failed = {rank: ended for rank, ended in ends.items() if ended.how == "failed"}
+    if failed and not (silent and all(LOST in ended.reason for ended in failed.values())):
+        first = min(failed, key=lambda rank: LOST in failed[rank].reason)
+        before = [rank for rank in gone[: [*gone, first].index(first)] if rank in silent][:1]
+        text = failed[first].reason + "".join(f"\nrank {rank} ended before it, {_UNSAID}" for rank in before)
+        print(printable(f"wdstream launch: {text}"), file=sys.stderr, flush=True)
+        return failed[first].status
     if not ends and not silent and launcher_status == _USAGE_ERROR:
         raise ConfigError("accelerate launch does not take these options; it says above which, and its --help has all")
     if silent or not ends:
         first_gone = [rank for rank in gone if rank in silent][:1] or sorted(silent, key=int)
         who = f"rank {', '.join(first_gone)} ended" if silent else "no training process began, or it ended"
         raise TrainError(
-            f"{who} without saying how (killed, such as for want of memory, or a fault: its traceback is above); "
+            f"{who} {_UNSAID}; "
             f"accelerate launch: status {launcher_status}; the same command continues from the newest checkpoint"
         )
     return next(iter(ends.values())).status

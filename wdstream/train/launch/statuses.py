@@ -211,8 +211,9 @@ def forget_failures(files: RunLayout, start: str) -> None:
 
 def _tell_failure(files: RunLayout, rank: str, start: str, error: Exception) -> None:
     message = str(error) if isinstance(error, WdstreamError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.filename is not None:
-        message = file_trouble(error)
+    if isinstance(error, OSError):
+        with suppress(OSError):  # itself, where it is not about a file
+            message = file_trouble(error)
     found = {"rank": rank, "host": gethostname(), "time": time.time(), "start": start, "message": message}
     with suppress(OSError):  # such as a disk that is full: the process itself still prints why
         write_file(files.failure(rank), json.dumps(found).encode())

@@ -97,7 +97,8 @@ class Checkpoints:
         self._form = HOLDS_SHARDS if is_sharded else HOLDS_ADAPTER if is_adapter_only else HOLDS_ALL
         self._group = SaveGroup(accelerator)
         self._whole = None if is_sharded else WholeWeights(accelerator, is_adapter_only=is_adapter_only)
-        self._shards = ShardedWeights(accelerator, self._group.processes) if writes_shards(accelerator) else None
+        group = self._group.processes
+        self._shards = ShardedWeights(accelerator, group) if group is not None and writes_shards(accelerator) else None
         self.is_async = is_async and not (is_sharded and self._shards is None)
         self._copies = HostCopies()
         self._background = Background(is_threaded=self.is_async)

@@ -49,10 +49,10 @@ class ShardedWeights:
 
     Args:
         accelerator: what is prepared by it is saved.
-        group: in which the processes meet to save; None where there is one alone.
+        group: in which the processes meet to save; one alone is in one, too.
     """
 
-    def __init__(self, accelerator: Accelerator, group: dist.ProcessGroup | None) -> None:
+    def __init__(self, accelerator: Accelerator, group: dist.ProcessGroup) -> None:
         self._accelerator = accelerator
         self._group = group
         self._copies = HostCopies()
@@ -85,9 +85,4 @@ class ShardedWeights:
 
     def _write(self, folder: Path, shards: ShardedStates) -> None:
         for name, state in shards.items():
-            save(
-                state,
-                storage_writer=FileSystemWriter(folder / name),
-                process_group=self._group,
-                no_dist=self._group is None,
-            )
+            save(state, storage_writer=FileSystemWriter(folder / name), process_group=self._group)

@@ -35,11 +35,11 @@ class SaveGroup:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._rank, self._size = accelerator.process_index, accelerator.num_processes
-        self._group = _new_group() if self._size > 1 else None
+        self._group = _new_group() if self._size > 1 or accelerator.is_fsdp2 else None
 
     @property
     def processes(self) -> "dist.ProcessGroup | None":
-        """The group that they meet in; None where there is one process."""
+        """The group that they meet in; None where there is one process, and no torch.distributed."""
         return self._group
 
     def gather(self, item: Saved) -> list[Saved]:

@@ -13,6 +13,7 @@ from wdstream.errors import TrainError, needs_extra
 from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.layout import RunLayout
+from wdstream.storage.atomic import naming
 from wdstream.storage.json_lines import LineFile
 from wdstream.train.watch.summary import (
     Spent,
@@ -158,7 +159,8 @@ class Metrics:
         if self._has_bar:
             self._progress.stop()
         if self._board is not None:
-            self._board.close()
+            with naming(Path(self._board.log_dir)):
+                self._board.close()
         if self._trackers is not None:
             self._trackers.close()
 
@@ -187,9 +189,10 @@ class Metrics:
     def _send(self, figures: Mapping[str, float], step: int) -> None:
         """To TensorBoard and the other trackers."""
         if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()
+            with naming(Path(self._board.log_dir)):
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, step)
+                self._board.flush()
         if self._trackers is not None:
             self._trackers.log(figures, step)
 
