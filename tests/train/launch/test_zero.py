@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.helpers.command import run as wdstream
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_world
 from tests.helpers.training import Workplace
@@ -177,10 +178,18 @@ def weights(output: Path) -> dict[str, Tensor]:
     return load_file(file)
 
 
+def evaluation(output: Path) -> tuple[float, int]:
+    """Loss and tokens of the only one of a run."""
+    (line,) = read_lines(output / "eval.jsonl")
+    return line["loss"], line["tokens"]
+
+
 def assert_same_training(ours: Path, theirs: Path) -> None:
     assert len(figures(ours, "loss")) == 10
     assert figures(ours, "loss") == pytest.approx(figures(theirs, "loss"), rel=1e-5)
     assert figures(ours, "grad_norm") == pytest.approx(figures(theirs, "grad_norm"), rel=1e-4)
+    (found_loss, num_tokens), (loss, wanted_tokens) = evaluation(ours), evaluation(theirs)
+    assert found_loss == pytest.approx(loss, rel=1e-5) and num_tokens == wanted_tokens
     found, wanted = weights(ours), weights(theirs)
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
@@ -210,6 +219,19 @@ def test_ranks_and_micro_batches_of_these_runs_are_uneven(workplace: Workplace, 
     assert len(counts) == 2 and all(len(own) == 2 for own in counts)
     assert sum(counts[0]) != sum(counts[1])
     assert counts[0][0] != counts[0][1]
+
+
+@several_runs
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_what_zero_3_saved_is_evaluated_by_one_process(zero: Zero, kind: str) -> None:
+    run = zero.straight(3, kind)
+    done = wdstream("evaluate", run, "--step", "newest", "--generate", "2", "--max-new-tokens", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout[done.stdout.index("{") :])["10"]["held_out"]
+    loss, num_tokens = evaluation(run)
+    assert (report["loss"], report["tokens"], report["generated"]) == (pytest.approx(loss, rel=1e-6), num_tokens, 2)
 
 
 @several_runs

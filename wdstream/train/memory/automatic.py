@@ -18,6 +18,8 @@ from wdstream.train.launch.zero import zero_stage
 from wdstream.train.memory.estimate import CHECKPOINTING_KINDS, GIB, SET_ASIDE, estimate_memory
 from wdstream.train.memory.fake_run import Kept
 
+ROOMY_GIB = 512.0
+"""Of the device that an estimate is made for: what fits is compared here, and one that is too small is not refused."""
 MARGIN = 0.1
 """Share of a device that is left free: of what the estimate does not know, and of memory that is in pieces."""
 CHOICES: tuple[tuple[str, bool | str], ...] = (("false", False), ("selective", "selective"), ("true", True))
@@ -91,9 +93,8 @@ def choose_checkpointing(config: Config, family: Family, device: Device) -> tupl
     counted: dict[str, Kept] = {}  # the others are counted only where `false` does not fit
     for number, (name, value) in enumerate(CHOICES):
         try:
-            # Half a terabyte: what fits is compared here, and a device that is too small is not refused before.
             kinds = CHECKPOINTING_KINDS if number else (name,)
-            found = estimate_memory(config, family, world=device.world, gpu_gib=512.0, kinds=kinds, counted=counted)
+            found = estimate_memory(config, family, world=device.world, gpu_gib=ROOMY_GIB, kinds=kinds, counted=counted)
         except Exception as error:  # the model's own code, on tensors without numbers
             line = (str(error).strip().splitlines() or ["no reason"])[0]
             return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"

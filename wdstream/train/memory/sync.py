@@ -9,8 +9,8 @@ from accelerate.utils import broadcast_object_list
 
 from wdstream.config.schema import Config
 from wdstream.families.base import Family
-from wdstream.train.memory.automatic import MARGIN, settle_memory, smallest_gib
-from wdstream.train.memory.estimate import CHECKPOINTING_KINDS, GIB, estimate_memory
+from wdstream.train.memory.automatic import MARGIN, ROOMY_GIB, settle_memory, smallest_gib
+from wdstream.train.memory.estimate import CHECKPOINTING_KINDS, GIB, SET_ASIDE, estimate_memory
 
 
 def settle_estimated(config: Config, family: Family, accelerator: Accelerator, messages: list[str]) -> Config:
@@ -54,11 +54,11 @@ def choose_sync(config: Config, family: Family, *, world: int, gib: float) -> tu
     name = "selective" if again == "selective" else "true" if again is True else "false"
     try:
         kinds = ("false",) if name == "false" else CHECKPOINTING_KINDS
-        ways = estimate_memory(once, family, world=world, gpu_gib=gib * (1 - MARGIN), kinds=kinds).ways["fsdp2"]
+        ways = estimate_memory(once, family, world=world, gpu_gib=ROOMY_GIB, kinds=kinds).ways["fsdp2"]
     except Exception as error:  # the model's own code runs on tensors without numbers; the main process alone is here
         line = (str(error).strip().splitlines() or ["no reason"])[0]
         return True, f"{said}true, as the memory could not be estimated ({type(error).__name__}: {line})"
-    fits = ways[name].largest_micro_batch >= train.micro_batch_size
+    fits = ways[name].needed(train.micro_batch_size) + SET_ASIDE <= gib * (1 - MARGIN) * GIB
     whole = f"{ways[name].gradients / GIB:.1f} GiB of whole gradients"
     chosen = f"false, as {whole} fit" if fits else f"true, as {whole} do not fit"
     return not fits, f"{said}{chosen} into {gib:.1f} GiB with the rest of a step"

@@ -1,11 +1,11 @@
-"""FSDP2 without a copy of the weights per process: the main one reads them, the others receive their shards of them.
+"""FSDP2 and ZeRO-3 without a copy of the weights per process: the main one reads them, the others get their shards.
 
-    main process      load_model            whole weights ──► Accelerate sends each tensor ──► its shard
-    every other       load_model on meta    shapes alone, on memory that nobody writes    ──► its shard
+    main process      load_model            whole weights ──► each tensor is sent ──► its shard
+    every other       load_model on meta    shapes alone, on memory that nobody writes ──► its shard
 
 On memory that is asked for and never written, since Accelerate's optimizer knows its parameters by their addresses, and
-the system gives no page of it. Accelerate sends what a `state_dict` has; buffers and other tensors that modules hold,
-such as rotary frequencies, go here.
+the system gives no page of it. Accelerate sends what a `state_dict` has, `zero.Init` of DeepSpeed each parameter;
+buffers and other tensors that modules hold, such as rotary frequencies, go here.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wdstream.train.launch.zero import zero_stage
 from wdstream.train.saving.together import from_main
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ Seen = TypeVar("Seen")
 
 
 def reads_alone(accelerator: Accelerator) -> bool:
-    """Whether the main process alone reads the weights: several processes under FSDP2."""
-    return bool(accelerator.is_fsdp2) and accelerator.num_processes > 1
+    """Whether the main process alone reads the weights: several processes under FSDP2 or ZeRO-3."""
+    return accelerator.num_processes > 1 and (bool(accelerator.is_fsdp2) or zero_stage(accelerator) == 3)
 
 
 def load_spread(
@@ -63,10 +64,11 @@ def prepare_spread(accelerator: Accelerator, model: nn.Module, optimizer: Optimi
     plugin = getattr(accelerator.state, "fsdp_plugin", None)  # which is there only under FSDP
     if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
         plugin.transformer_cls_names_to_wrap = layer_classes(model)
-    if not reads_alone(accelerator):
+    if plugin is None or not reads_alone(accelerator):
+        if reads_alone(accelerator):
+            _shard_by_zero(accelerator, model)
         prepared: tuple[nn.Module, Optimizer] = accelerator.prepare(model, optimizer)
         return prepared
-    assert plugin is not None
     plugin.cpu_ram_efficient_loading = True
     try:
         with _kept_buffers(model), _kept_ties(model):
@@ -123,6 +125,18 @@ def _kept_ties(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         del vars(model)["tie_weights"]
+
+
+def _shard_by_zero(accelerator: Accelerator, model: nn.Module) -> None:
+    """Send each parameter from the main process, and keep this one's part, before DeepSpeed's engine is made: that
+    would bring whole weights to every device first. They get the dtype that it computes in, as it would have them."""
+    from deepspeed import zero
+
+    settings = accelerator.state.deepspeed_plugin.deepspeed_config
+    dtype = torch.bfloat16 if settings["bf16"]["enabled"] else torch.float32
+    for one in model.parameters():
+        one.data = one.data.to(dtype) if accelerator.is_main_process else torch.empty(one.shape, dtype=dtype)
+    zero.Init(module=model, config_dict_or_path=settings, dtype=dtype)
 
 
 def _share_small_tensors(model: nn.Module, *, is_main: bool) -> None:

@@ -7,8 +7,10 @@
 Names are those of the model that training built: whole weights, or under PEFT those of the adapter among others.
 """
 
+import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -207,11 +209,12 @@ def _from_shards(folder: Path) -> dict[str, Tensor]:
 
 def _from_zero(path: Path) -> dict[str, Tensor]:
     """The float32 weights that DeepSpeed's shards hold of what was trained."""
-    with needs_extra(f"{path}: to put DeepSpeed's shards together", "deepspeed", error_type=TrainError):
-        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-    found: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
-        str(path), tag=ZERO_SHARDS, exclude_frozen_parameters=True
-    )
+    with redirect_stdout(sys.stderr):  # it prints what it does, and a command may print JSON
+        with needs_extra(f"{path}: to put DeepSpeed's shards together", "deepspeed", error_type=TrainError):
+            from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+        found: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+            str(path), tag=ZERO_SHARDS, exclude_frozen_parameters=True
+        )
     return found
 
 
