@@ -56,7 +56,7 @@ def settle_zero(accelerator: Accelerator, config: Config) -> None:
     settings.update(follows)
     # `final` is the whole model, whatever it was sharded into.
     settings["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
-    # Each process loads whole weights, as in any other run. Weights that transformers shards while it loads them get
+    # Weights are read as in any other run, and sharded by model/sharded.py. Those that transformers shards itself get
     # other names in `final`, and no shape by which the optimizer could tell a matrix from a norm.
     unset_hf_deepspeed_config()
 
