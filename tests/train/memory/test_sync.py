@@ -37,7 +37,7 @@ def test_it_is_chosen_where_whole_gradients_do_not_fit(tiny_model: Path) -> None
 
 @pytest.mark.slow
 def test_both_choices_train_alike_under_fsdp2(workplace: Workplace, tmp_path: Path) -> None:
-    """Two processes with two micro-batches each, which are told how much memory there is."""
+    """Two processes with two micro-batches each, which get a limit of memory."""
     settings = (
         "train.adapter=null",
         "data.global_batch_size=4",
