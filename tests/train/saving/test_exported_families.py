@@ -28,9 +28,11 @@ KINDS = {
     "tokens": f"{{kind: lora, r: 4, train_tokens: ['{NEW}']}}",
 }
 SETTINGS = (
-    *("data.sequence_length=1536", "data.max_patches=8192", "data.global_batch_size=1", "tiling={kind: none}"),
+    *("data.max_patches=8192", "data.global_batch_size=1", "tiling={kind: none}"),
     *("train.max_steps=2", "train.eval_every=2", "train.lr=0.05", "train.generate={max_pages: 2, max_new_tokens: 6}"),
 )
+LONG = ("llava", "paligemma2")
+"""Families of which a page has more than 1,536 tokens."""
 CONFIG = """\
 model: {{path: {root}/model, dtype: float32}}
 data: {{train: [{{path: {root}/shards}}], eval: [{{name: held_out, path: {root}/shards-eval}}], workers: 1}}
@@ -60,9 +62,10 @@ def make_workplace(root: Path, model: Path) -> Workplace:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_models_write_what_the_run_wrote(family: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
     workplace, folders = make_workplace(tmp_path, tiny_models[family]), dict[str, list[Path]]()
+    length = f"data.sequence_length={4096 if family in LONG else 1536}"
     for kind, adapter in KINDS.items():
         run = tmp_path / kind
-        assert workplace.train(run, *SETTINGS, f"train.adapter={adapter}") == 0, kind
+        assert workplace.train(run, *SETTINGS, length, f"train.adapter={adapter}") == 0, kind
         folders[kind] = [run / "final", tmp_path / f"{kind}-exported"]
         export_run(run, folders[kind][-1])
         if adapter != "null":
