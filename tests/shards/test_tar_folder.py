@@ -18,6 +18,7 @@ from tests.helpers.fake_shards import fake_image, measure, pages
 from tests.helpers.paths import DATA
 from wdstream.errors import RowError, ShardError, ShardIndexError
 from wdstream.pixels.header import image_size
+from wdstream.report.console import PrintableConsole
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
 from wdstream.shards.tar_folder import index_shards
@@ -73,6 +74,14 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
     ]
     assert [name for name, _ in report.skipped] == ["c.tar"]
     assert "no tar header at byte 0" in report.skipped[0][1]
+
+
+def test_a_line_end_in_a_key_makes_no_line_of_its_own(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", [("good.txt", b"t"), ("../up\nleft out of s: good.txt", b"t")])
+    printed = io.StringIO()
+    index_shards(tmp_path, measure, SKIP).print(PrintableConsole(file=printed, width=300))
+    [line] = [line for line in printed.getvalue().splitlines() if line.startswith("left out of")]
+    assert line.startswith("left out of s.tar: ../up⏎left out of s: good: the key ")
 
 
 def test_of_many_troubles_fifty_are_named_and_all_counted(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from wdstream.errors import FamilyError, RowError
 from wdstream.families.base import Family, Piece
 from wdstream.records import IGNORED, ImageSegment, Ints, LabelledPage, Sample, TextSegment, TokenSegment
+from wdstream.text.characters import one_line
 
 
 def build_sample(page: LabelledPage, family: Family) -> Sample:
@@ -41,8 +42,9 @@ def build_samples(pages: Sequence[LabelledPage], family: Family) -> list[Sample]
             labels[-1] = IGNORED
         if family.max_document_tokens is not None and len(labels) > family.max_document_tokens:
             raise FamilyError(
-                f"page '{page.key}' has {len(labels)} tokens, more than the {family.max_document_tokens} that family "
-                f"{family.name} takes in one document; set data.sequence_length to at most {family.max_document_tokens}"
+                f"page '{one_line(page.key)}' has {len(labels)} tokens, more than the {family.max_document_tokens} "
+                f"that family {family.name} takes in one document; "
+                f"set data.sequence_length to at most {family.max_document_tokens}"
             )
         sample = Sample(
             key=page.key,

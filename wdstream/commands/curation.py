@@ -11,7 +11,7 @@ from wdstream.commands import AsJson, console, error_console
 from wdstream.commands.options import takes_options
 from wdstream.curation.split_options import SplitOptions
 from wdstream.storage.addresses import shown_url
-from wdstream.text.characters import printable
+from wdstream.text.characters import one_line, printable
 
 if TYPE_CHECKING:
     from wdstream.curation.info import InfoReport
@@ -101,7 +101,9 @@ def extract_command(
             typer.echo(printable(page.text) if sys.stdout.isatty() else page.text)
             continue
         told = page.trouble or ", ".join(page.files)
-        (error_console if page.trouble else console).print(f"{page.key}: {told}", highlight=False, soft_wrap=True)
+        (error_console if page.trouble else console).print(
+            one_line(f"{page.key}: {told}"), highlight=False, soft_wrap=True
+        )
     if damaged:
         raise typer.Exit(1)
 

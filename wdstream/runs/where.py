@@ -19,6 +19,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.plan.sample_lengths import Reject
 from wdstream.plan.split_pages import page_of_part
 from wdstream.plan.steps import Steps
+from wdstream.text.characters import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +69,9 @@ class PageSteps:
         """Print the remarks, and one line per occurrence."""
         lines = [str(one) for one in self.occurrences]
         if self.reason is not None:
-            lines = [f"{self.key}: left out of the plan, {self.reason}"]
+            lines = [f"{one_line(self.key)}: left out of the plan, {self.reason}"]
         if not lines and self.steps:
-            lines = [f"{self.key}: not within the first {self.steps} steps"]
+            lines = [f"{one_line(self.key)}: not within the first {self.steps} steps"]
         for line in (*self.remarks, *lines):
             console.print(Text(line), soft_wrap=True)
 

@@ -47,6 +47,7 @@ from wdstream.shards.samples.documents import DocumentTable, LoadMeta
 from wdstream.shards.token_columns import keep_rule, remove_other_splits, write_split
 from wdstream.storage.atomic import atomic_write, write_file
 from wdstream.storage.json_lines import write_lines
+from wdstream.text.characters import one_line
 
 LEFT_OUT = "left_out.jsonl"
 _MOST_HELD = 1 << 16
@@ -92,10 +93,10 @@ class IndexReport:
         )
         for line in self.remarks():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for name, reason in self.skipped:
-            console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
-        for shard, failure in self.failures:
-            console.print(f"left out of {shard}: {failure.key}: {failure.reason}", markup=False, highlight=False)
+        left_out = [f"skipped {name}: {reason}" for name, reason in self.skipped]
+        left_out += [f"left out of {shard}: {failure.key}: {failure.reason}" for shard, failure in self.failures]
+        for line in left_out:
+            console.print(one_line(line), markup=False, highlight=False)
 
     def remarks(self) -> Iterator[str]:
         """Lines on what is held out, which metadata are columns and why others did not become one, and `notes`."""

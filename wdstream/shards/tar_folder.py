@@ -24,6 +24,7 @@ from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
+from wdstream.text.characters import one_line
 from wdstream.text.row_forms import rules_with_map
 
 OnBytes = Callable[[int, int], None]  # (bytes of tar done, bytes of tar in total)
@@ -362,7 +363,7 @@ def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: S
     if any(meta.columns["text_chars"].any() for meta in metas.values()):
         return
     reasons = [f"{name}: {reason}" for name, reason in skipped]
-    reasons += [f"{name}: {bad.key}: {bad.reason}" for name, meta in metas.items() for bad in meta.failures]
+    reasons += [f"{name}: {one_line(bad.key)}: {bad.reason}" for name, meta in metas.items() for bad in meta.failures]
     if samples:
         what = f"none of its {samples:,} samples has text, so there is nothing to train on: text is in txt or json"
     elif metas or skipped:

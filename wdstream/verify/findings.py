@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wdstream.storage.addresses import shown_url
+from wdstream.text.characters import one_line
 
 MAX_KEPT = 10_000
 """Findings of one kind that are kept with their places; all are counted."""
@@ -84,7 +85,7 @@ class Finding:
 
     def line(self) -> str:
         """Place and trouble in one line."""
-        return f"{self.file}: {self.key}: {self.what}" if self.key else f"{self.file}: {self.what}"
+        return one_line(f"{self.file}: {self.key}: {self.what}" if self.key else f"{self.file}: {self.what}")
 
 
 @dataclass(slots=True, kw_only=True)
