@@ -134,7 +134,8 @@ class PlannedDataset:
         if split is not None:
             samples = samples[split.rows] + split.parts * self.stride
         columns = (samples, lengths.tokens, lengths.patches, lengths.supervised, lengths.vision_cost, lengths.scale)
-        return np.stack(columns)[:, lengths.reject == Reject.ACCEPTED]
+        is_accepted = lengths.reject == Reject.ACCEPTED
+        return np.stack(columns if is_accepted.all() else [column[is_accepted] for column in columns])
 
     def part(self, row: int, number: int) -> PagePart | None:
         """Part `number`, from 1, of a row; None where it has no such part."""

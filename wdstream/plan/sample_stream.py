@@ -1,4 +1,4 @@
-"""All datasets as one sequence of accepted samples, from any point of it, in slabs of a few thousand.
+"""All datasets as one sequence of accepted samples, from any point of it, in slabs of some thousand.
 
     PlannedDataset ─► rows of a block in order ─► measured ─► DatasetStream ─┐
                                                                              ├─ merged by key ─► SampleStream.merge()
@@ -22,8 +22,9 @@ from wdstream.plan.sample_lengths import Reject, counts_by_reason
 from wdstream.plan.state import Cursor
 from wdstream.records import Ints
 
-FIRST_SLAB, SLAB = 256, 4096
-"""Samples measured at a time, at first, and after some doublings: the first pack comes soon, and no call takes long."""
+FIRST_SLAB, SLAB, LARGEST_SLAB = 256, 4096, 16_384
+"""Samples measured at a time, at first, and after some doublings: the first pack comes soon, and no call takes long.
+Where a step has thousands of packs, about as many as it has: a call of numpy costs the same for few as for many."""
 
 LARGE_BLOCK = 1 << 16
 """Samples; such a block takes 5 ms and more to sort, so a thread does it one ahead. Handing over takes as long."""
@@ -100,6 +101,7 @@ class DatasetStream:
         order, epochs, epoch, block = self.planned.order, self.planned.epochs, start.epoch, start.block
         end_epoch = inf if epochs is None else self._first_epoch + epochs
         position, part, size = start.position, start.part, FIRST_SLAB
+        largest = min(max(4 * self.planned.settings.global_batch_size, SLAB), LARGEST_SLAB)
         empty_since = start.epoch
         ahead: Future[Ints] | None = None
         while epoch < end_epoch:
@@ -118,7 +120,7 @@ class DatasetStream:
             while position < len(rows):
                 slab = self._slab(epoch, block, position, rows[position : position + size], part)
                 position, part = position + size, 0
-                size = min(2 * size, SLAB)
+                size = min(2 * size, largest)
                 if len(slab.positions):
                     empty_since = epoch
                     yield slab

@@ -200,7 +200,8 @@ class Steps(Iterator[StepPlan]):
         while len(sizes) < count and self.fill():
             is_full = packer.num_pool >= pool  # or this is the end of the pass
             placed, more = packer.packs(count - len(sizes), pool if is_full else 0)
-            parts.append(self._values[:, placed])  # before their places are forgotten
+            places = np.fromiter(placed, np.int64, len(placed))
+            parts.append(self._values.take(places, axis=1))  # before their places are forgotten
             sizes += more
         return PackedSamples.of(parts, sizes)
 

@@ -248,6 +248,25 @@ def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
     assert found == expected
 
 
+def test_a_planner_that_halts_says_so_and_may_be_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("wdstream.pipeline.planning.frames.SILENT_S", 0.0)
+    plan = a_plan(global_batch_size=2)
+    expected = rest(feed(plan, planning="thread"))
+    with closing(feed(plan)) as apart:
+        found = rest(islice(reading(apart), 2))
+        assert apart._process is not None
+        pid = apart._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        reader = Thread(target=lambda: found.extend(rest(apart)), daemon=True)
+        reader.start()
+        wait_until(lambda: "no step came for 0 s" in caplog.text, "a warning")
+        os.kill(pid, signal.SIGKILL)
+        reader.join(HANGS_AFTER_S)
+    assert found == expected
+
+
 def is_let_go(steps: StepFeed) -> bool:
     """Whether a thread that waits for steps ends when nobody wants them any more, as when its loader is closed."""
     stop = Stop()

@@ -8,15 +8,18 @@ frame with one byte, so that the sender knows how far it is ahead.
 """
 
 import json
+import logging
 import mmap
 import os
 import socket
 import struct
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +31,9 @@ from wdstream.storage.tries import is_stopped
 
 _LENGTHS = struct.Struct("<QQ")
 CONFIRMED = b"\1"
+SILENT_S = 60.0
+"""Seconds of waiting for a frame after which a warning says so."""
+_log = logging.getLogger("wdstream")
 Received = TypeVar("Received")
 
 Frame = tuple[dict[str, Any], NDArray[np.int64]]
@@ -118,12 +124,20 @@ def _receive(sender: socket.socket, count: int) -> bytes:
 
 def _when_there(receive: Callable[[], Received]) -> Received:
     """What a call on a socket receives, however long it takes while the frame is wanted."""
+    warn_at = time.monotonic() + SILENT_S
     while True:
         try:
             return receive()
         except TimeoutError:
             if is_stopped():
                 raise
+            if time.monotonic() > warn_at:
+                warn_at = inf
+                _log.warning(
+                    "no step came for %.0f s from the process that plans them: another rank is behind, or that process "
+                    "halted; kill it (python -m wdstream.pipeline.planning.helper), and each rank plans on by itself",
+                    SILENT_S,
+                )
         except ConnectionError as error:
             raise EOFError(str(error)) from error
 
