@@ -134,7 +134,7 @@ def _when_there(receive: Callable[[], Received]) -> Received:
             if time.monotonic() > warn_at:
                 warn_at = inf
                 _log.warning(
-                    "no step came for %.0f s from the process that plans them: another rank is behind, or that process "
+                    "no step came for %.0f s from the process that plans them: another rank is late, or that process "
                     "halted; kill it (python -m wdstream.pipeline.planning.helper), and each rank plans on by itself",
                     SILENT_S,
                 )
