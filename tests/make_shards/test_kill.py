@@ -31,7 +31,7 @@ from wdstream.make_shards import MakeShardsOptions, MakeShardsStopped, make_shar
 raw, out, stop_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 def show(state):
     print(state.stage, state.pages_done, state.shards_done, flush=True)
-    if state.stage == "making shards" and state.pages_done == stop_at:
+    if state.stage == "making shards" and 0 <= stop_at <= state.pages_done:
         print("waiting", flush=True)
         time.sleep(600)  # until it is killed or interrupted
 try:

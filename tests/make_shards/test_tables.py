@@ -26,7 +26,7 @@ import os, signal, sys
 from pathlib import Path
 from wdstream.make_shards import MakeShardsOptions, make_shards
 def show(state):
-    if state.stage == "making shards" and state.pages_done == 50:
+    if state.stage == "making shards" and state.pages_done >= 50:
         os.kill(os.getpid(), signal.SIGKILL)
 make_shards(
     Path(sys.argv[1]), Path(sys.argv[2]), options=MakeShardsOptions(workers=1, pages_per_shard=20), on_progress=show

@@ -14,8 +14,9 @@ from rich.console import Console
 from tests.helpers.fake_shards import pages, write_shard, write_shards
 from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError, ShardIndexError
-from wdstream.shards.index import merge_index
-from wdstream.shards.meta import ShardEntry
+from wdstream.shards import index
+from wdstream.shards.index import merge_index, metas_in
+from wdstream.shards.meta import ShardEntry, ShardMeta
 from wdstream.shards.repeated import refuse_duplicates
 from wdstream.shards.token_columns import write_token_column
 
@@ -49,6 +50,25 @@ def test_columns_of_two_shards(tmp_path: Path) -> None:
     ]
     assert (value["schema_version"], value["num_samples"], value["num_images"]) == (2, 7, 7)
     assert value["shards"][0]["bytes"] == (folder / "s-0.tar").stat().st_size
+
+
+@pytest.mark.parametrize(("most_bytes", "read"), [(1 << 20, ["s-0.tar", "s-1.tar"]), (0, ["s-0.tar", "s-1.tar"] * 2)])
+def test_metas_are_read_once_while_they_take_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int, read: list[str]
+) -> None:
+    expected = merge_index(write_shards(tmp_path / "one", TWO)).folder
+    monkeypatch.setattr(index, "_MOST_HELD", most_bytes)
+    folder, found = write_shards(tmp_path / "two", TWO), list[str]()
+    load = metas_in(folder)
+
+    def noted(name: str) -> ShardMeta:
+        found.append(name)
+        return load(name)
+
+    held = index._held(noted)
+    assert [held(name).num_samples for name in [*TWO, *TWO]] == [3, 2, 3, 2]
+    assert found == read
+    assert index_files(merge_index(folder).folder) == index_files(expected)
 
 
 def test_fingerprint_is_of_content_and_not_of_the_place(tmp_path: Path) -> None:
@@ -168,7 +188,8 @@ def test_token_column_needs_an_index(tmp_path: Path) -> None:
 KILLED_MERGE = """
 import os, signal, sys
 from pathlib import Path
-from wdstream.shards.index import merge_index
+from wdstream.shards import index
+from wdstream.shards.index import merge_index, metas_in
 from wdstream.shards.token_columns import write_token_column
 folder, moment = Path(sys.argv[1]), int(sys.argv[2])
 touched = 0

@@ -1,5 +1,6 @@
 """The meta of a shard: stored, read back, and refused when damaged."""
 
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from tests.helpers.fake_shards import pages, write_shard
 from wdstream.errors import ShardError
 from wdstream.shards.meta import load_complete, load_meta
+from wdstream.shards.metadata import PageMetadata
+from wdstream.shards.writer import SampleEntry, ShardWriter
 
 
 @pytest.fixture
@@ -105,3 +108,20 @@ def test_damaged_meta_is_read_alike_or_refused(tmp_path_factory: pytest.TempPath
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
     with suppress(ShardError):
         assert load_meta(path).digest == digest
+
+
+@pytest.mark.parametrize(("num_samples", "num_names"), [(1, 0), (60, 3), (2000, 1)])
+def test_bytes_in_memory_are_about_those(tmp_path: Path, num_samples: int, num_names: int) -> None:
+    with ShardWriter(tmp_path / "s.tar") as writer:
+        for number in range(num_samples):
+            metadata = PageMetadata.of({f"name{name}": f"{number} " * 30 for name in range(num_names)})
+            entry = SampleEntry(image_sizes=(), text_bytes=1, text_chars=1, metadata=metadata)
+            writer.add(f"page{number}", {"txt": b"1"}, entry)
+    load_complete(tmp_path / "s.tar")  # what is made once is made
+    tracemalloc.start()
+    try:
+        metas = [load_complete(tmp_path / "s.tar") for _ in range(10)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.7 < sum(meta.bytes_in_memory for meta in metas) / taken < 1.4

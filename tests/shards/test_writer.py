@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -207,3 +208,25 @@ def test_samples_that_are_written_together_are_as_if_written_alone(tmp_path: Pat
         assert [tar.extractfile(member).read() for member in tar] == [  # type: ignore[union-attr]
             members[extension] for members in samples.values() for extension in ("jpg", "txt")
         ]
+
+
+def test_a_large_sample_is_not_in_memory_twice(tmp_path: Path) -> None:
+    small, large = {"txt": b"1"}, {"bin": bytes(20 << 20), "txt": b"2"}
+    tracemalloc.start()
+    try:
+        with ShardWriter(tmp_path / "s.tar") as writer:
+            for key, members in {"a": small, "b": large, "c": small, "d": large, "e": small}.items():
+                writer.add(key, members, NO_IMAGES)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+    with tarfile.open(tmp_path / "s.tar") as tar:
+        assert [(member.name, member.size) for member in tar] == [
+            *[("a.txt", 1), ("b.bin", 20 << 20), ("b.txt", 1), ("c.txt", 1), ("d.bin", 20 << 20), ("d.txt", 1)],
+            ("e.txt", 1),
+        ]
+    data, meta = (tmp_path / "s.tar").read_bytes(), load_complete(tmp_path / "s.tar")
+    ends = meta.columns["offset"] + meta.columns["nbytes"]
+    found = [zlib.crc32(data[at:end]) for at, end in zip(meta.columns["offset"], ends, strict=True)]
+    assert found == meta.columns["crc"].tolist()

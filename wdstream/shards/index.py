@@ -50,8 +50,8 @@ from wdstream.storage.json_lines import write_lines
 from wdstream.text.characters import one_line
 
 LEFT_OUT = "left_out.jsonl"
-_MOST_HELD = 1 << 16
-"""Samples of shards whose meta is kept in memory while they are merged: some megabytes."""
+_MOST_HELD = 32 << 20
+"""Bytes of metas that are kept in memory while shards are merged."""
 _MAX_LEFT_OUT = 10
 """Names of metadata that a report gives the reasons of."""
 
@@ -239,17 +239,17 @@ def metas_in(folder: Path, tars: TarList | None = None, described_in: Path | Non
 
 
 def _held(load: LoadMeta) -> LoadMeta:
-    """The same, which keeps what it read of the first shards, as far as they are small: it is asked for twice."""
+    """The same, which keeps what it read of the first shards, as far as that is little: it is asked for twice."""
     held: dict[str, ShardMeta] = {}
-    num_samples = 0
+    num_bytes = 0
 
     def load_once(name: str) -> ShardMeta:
-        nonlocal num_samples
+        nonlocal num_bytes
         if name in held:
             return held[name]
         meta = load(name)
-        num_samples += meta.num_samples
-        if num_samples <= _MOST_HELD:
+        num_bytes += meta.bytes_in_memory if num_bytes < _MOST_HELD else 0
+        if num_bytes < _MOST_HELD:
             held[name] = meta
         return meta
 

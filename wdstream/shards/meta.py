@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +44,8 @@ _BLOBS: dict[str, DType] = {
     "key_bytes": np.dtype("u1"),
     "failures": np.dtype("u1"),
 }
+_PER_ARRAY, _PER_TEXT = 130, 60
+"""Bytes that an array, and a text, take in memory beside their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,14 @@ class ShardMeta:
     def key(self, sample: int) -> str:
         """The key of sample number `sample` of the shard."""
         return self.key_bytes[self.key_start[sample] : self.key_start[sample + 1]].tobytes().decode("utf-8")
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """About what it takes: arrays, and texts of metadata, which are objects."""
+        metadata = self.metadata or ShardMetadata()
+        arrays = [*self._arrays().values(), *(column.values for column in metadata.columns.values())]
+        texts = chain(*metadata.left_out.items(), *(column.texts for column in metadata.columns.values()))
+        return sum(array.nbytes + _PER_ARRAY for array in arrays) + sum(len(text) + _PER_TEXT for text in texts)
 
     @property
     def digest(self) -> str:

@@ -144,14 +144,15 @@ class ShardWriter:
         for extension in sorted(members):
             data = members[extension]
             parts += make_header(f"{key}.{extension}", len(data)), data, _PADDING[: -len(data) % BLOCK_SIZE]
-        sample = b"".join(parts)
-        start = self._offsets[-1]
-        end = start + len(sample)
-        self._meta.add(key, start, len(sample), zlib.crc32(sample), entry)
+        nbytes, crc = sum(map(len, parts)), 0
+        parts = parts if nbytes >= _BYTES_AT_ONCE else [b"".join(parts)]  # a large sample is not in memory twice
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        self._meta.add(key, self.tar_bytes, nbytes, crc, entry)
         self._seen.add(key)
-        self._offsets.append(end)
-        self._chunks.append(sample)
-        if end - self._num_written >= _BYTES_AT_ONCE:
+        self._offsets.append(self.tar_bytes + nbytes)
+        self._chunks += parts
+        if self.tar_bytes - self._num_written >= _BYTES_AT_ONCE:
             self._write()
 
     def close(self) -> None:
@@ -168,7 +169,8 @@ class ShardWriter:
         self.summary = ShardEntry.of(self._paths.tar.name, meta)
 
     def _write(self) -> None:
-        self._file.write(b"".join(self._chunks))
+        is_large = self.tar_bytes - self._num_written >= 2 * _BYTES_AT_ONCE
+        self._file.writelines(self._chunks if is_large else [b"".join(self._chunks)])
         self._chunks, self._num_written = [], self.tar_bytes
 
     def __enter__(self) -> "ShardWriter":
