@@ -6,18 +6,18 @@ Nothing that comes from a file reaches a terminal as it is: names, suffixes, key
 
 import re
 import unicodedata
-from collections import Counter
+from functools import lru_cache
 
 # PDFium ends a line broken inside a word with U+0002, in some encodings with U+FFFE, and drops the line end after it.
 _LINE_END_HYPHEN = re.compile("[\u0002\ufffe](?:\r\n|\r|\n)?")
 _LINE_END = re.compile("\r\n|\r|\x0b|\x0c|\u2028|\u2029")
 _LAST_OF_PLANES = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
 _CONTROL = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
-_ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _SOFT_HYPHEN_AT_LINE_END = re.compile("\u00ad+(?=[ \t\u00a0]*(?:[\r\n\x0b\x0c\u2028\u2029]|$))")
 # Latin and Armenian ligatures, Hebrew and Arabic presentation forms; signs that stand for a phrase or a currency stay.
 _FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]")
-_SPACE_AT_LINE_END = re.compile("[ \t\u00a0]+(?=\n|$)")
+_BLANKS = " \t\u00a0"
+_SPACE_AT_LINE_END = re.compile(f"[{_BLANKS}]+(?=\n|$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNREADABLE_CATEGORIES = frozenset({"Cc", "Cn", "Co", "Cs"})
 _READABLE_CONTROLS = frozenset("\t\n\r\x0c\x02\ufffe")
@@ -34,6 +34,12 @@ def replace_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
+@lru_cache(maxsize=2)
+def kinds_of(text: str) -> str:
+    """The different characters of a text, in any order: some dozens of thousands, which several questions are about."""
+    return "".join(set(text))
+
+
 def normalise_text(text: str) -> str:
     """Clean the text of a page: what a reader of the page would see, in lines ended by one newline.
 
@@ -42,16 +48,24 @@ def normalise_text(text: str) -> str:
     empty lines at both ends go. Ligatures and presentation forms become letters; a soft hyphen becomes a hyphen at a
     line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
-    if text.isascii():  # a tenth of the time: most patterns are of other letters
-        if text.replace("\n", "").isprintable() and " \n" not in text:  # as most texts: nothing to clean, but its ends
-            return text.rstrip(" ").strip("\n")
-        text = _LINE_END.sub("\n", _LINE_END_HYPHEN.sub("-\n", text))
-        return _SPACE_AT_LINE_END.sub("", _ASCII_CONTROL.sub("", text)).strip("\n")
-    text = plain_letters(_SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", ""))
-    text = _LINE_END_HYPHEN.sub("-\n", text)
-    text = _LINE_END.sub("\n", text)
-    text = _CONTROL.sub("", text)
-    text = _SPACE_AT_LINE_END.sub("", text)
+    if text.isascii():
+        plain = text.replace("\r\n", "\n")
+        if plain.replace("\n", "").isprintable() and " \n" not in plain:  # as most: nothing to clean, but its ends
+            return plain.rstrip(" ").strip("\n")
+    kinds = kinds_of(text)  # what a text does not have is not looked for in all of it
+    if "\u00ad" in kinds:
+        text = _SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", "")
+    if _FORMS.search(kinds):
+        text = plain_letters(text)
+    if "\u0002" in kinds or "\ufffe" in kinds:
+        text = _LINE_END_HYPHEN.sub("-\n", text)
+    if _LINE_END.search(kinds):
+        plain = text.replace("\r\n", "\n")  # as PDFium ends all lines
+        text = _LINE_END.sub("\n", text) if _LINE_END.search(plain) else plain
+    if _CONTROL.search(kinds):
+        text = _CONTROL.sub("", text)
+    if any(blank + "\n" in text or text.endswith(blank) for blank in _BLANKS):
+        text = _SPACE_AT_LINE_END.sub("", text)
     return replace_surrogates(text).strip("\n")
 
 
@@ -69,8 +83,7 @@ def unreadable_share(text: str) -> float:
         return 0.0
     if text.isascii() and text.isprintable():
         return 0.0
-    unreadable = sum(count for character, count in Counter(text).items() if _is_unreadable(character))
-    return unreadable / len(text)
+    return sum(text.count(kind) for kind in kinds_of(text) if _is_unreadable(kind)) / len(text)
 
 
 def _is_unreadable(character: str) -> bool:

@@ -8,6 +8,8 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from wdstream.text.characters import kinds_of
+
 _CODES = {
     "Latn": "Latin", "Cyrl": "Cyrillic", "Grek": "Greek", "Armn": "Armenian", "Geor": "Georgian", "Hebr": "Hebrew",
     "Arab": "Arabic", "Syrc": "Syriac", "Thaa": "Thaana", "Nkoo": "Nko", "Deva": "Devanagari", "Beng": "Bengali",
@@ -17,6 +19,7 @@ _CODES = {
     "Hang": "Hangul", "Hani": "Han", "Hira": "Hiragana", "Kana": "Katakana", "Bopo": "Bopomofo", "Copt": "Coptic",
     "Tfng": "Tifinagh", "Java": "Javanese", "Goth": "Gothic", "Runr": "Runic", "Ogam": "Ogham",
 }  # fmt: skip
+_EAST = ("Hani", "Hira", "Kana", "Hang")
 _MIXED = 0.05  # of the letters of East Asia are kana or Hangul where Han letters are Japanese or Korean
 _PAST_MARKS = 0x1F000
 _LETTER = regex.compile(r"\p{L}")
@@ -55,8 +58,11 @@ def script_of(text: str) -> str:
     Han letters with kana among them are Japanese (`Jpan`), with Hangul Korean (`Kore`); `Zyyy` for a text without
     letters.
     """
+    kinds = {script_of_letter(kind) for kind in kinds_of(text)} - {"Zyyy"}
+    if len(kinds) <= 1 and kinds.isdisjoint(_EAST):  # as most texts: nothing has to be counted
+        return kinds.pop() if kinds else "Zyyy"
     scripts = scripts_of(text)
-    east = {code: scripts.pop(code, 0) for code in ("Hani", "Hira", "Kana", "Hang")}
+    east = {code: scripts.pop(code, 0) for code in _EAST}
     letters = sum(east.values())
     if letters and letters >= max(scripts.values(), default=0):
         if east["Hang"] > _MIXED * letters:

@@ -1,7 +1,5 @@
 """Blanks between characters: what is one, which stay when others go, and the words between them."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,19 +56,18 @@ def settle_blanks(
     settled[loose] &= keep[anchors[at]][loose]
     settled[~real] = False
     kept = np.flatnonzero(settled)
+    gaps = np.cumsum(settled)  # the number of the gap between two that stay, in which each other one is
+    holed = np.bincount(gaps[real & ~settled], minlength=len(kept) + 1) > 0
+    settled |= ~holed[gaps]
     bounds = np.concatenate([[-1], kept, [len(codes)]])
-    for before, after in pairwise(bounds.tolist()):
-        if after - before > 1:
-            _settle_gap(codes, real, settled, before + 1, after)
+    for gap in np.flatnonzero(holed).tolist():
+        _settle_gap(codes, real, settled, int(bounds[gap]) + 1, int(bounds[gap + 1]))
     return settled
 
 
 def _settle_gap(codes: NDArray[np.uint32], real: CharacterMask, settled: CharacterMask, start: int, stop: int) -> None:
-    """Decide on the characters from `start` to before `stop`, between two that stay, none of which has been kept."""
+    """Decide on the characters from `start` to before `stop`, between two that stay, some of which were dropped."""
     blanks = ~real[start:stop]
-    if blanks.all():
-        settled[start:stop] = True
-        return
     if start == 0 or stop == len(codes):
         return
     ends = start + np.flatnonzero(blanks & np.isin(codes[start:stop], _LINE_ENDS))

@@ -58,6 +58,7 @@ class PdfiumCalls:
     cell: _Call
     angle: _Call
     render_mode: _Call
+    font: _Call
     page_to_device: _Call
     count_objects: _Call
     object_of_page: _Call
@@ -102,6 +103,7 @@ def pdfium_calls() -> PdfiumCalls:
         cell=bound(pdfium.FPDFText_GetLooseCharBox, number, *character, pointer),
         angle=bound(pdfium.FPDFText_GetCharAngle, ctypes.c_float, *character),
         render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),
+        font=bound(pdfium.FPDFTextObj_GetFont, ctypes.c_size_t, pointer),
         page_to_device=bound(pdfium.FPDF_PageToDevice, number, pointer, *(number,) * 5, real, real, pointer, pointer),
         count_objects=bound(pdfium.FPDFPage_CountObjects, number, pointer),
         object_of_page=bound(pdfium.FPDFPage_GetObject, pointer, *character),

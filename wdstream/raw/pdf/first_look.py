@@ -55,7 +55,7 @@ def _tiny(layer: TextLayer, sides: NDArray[np.float32]) -> NDArray[np.intp] | No
     thin = np.flatnonzero(sides.min(axis=1) < TINY_PIXELS)
     if len(thin) > _MAX_THIN:
         return None
-    letters = [sum(letter.isalnum() for letter in layer.text_of_span(number)) for number in thin.tolist()]
+    letters = [sum(map(str.isalnum, text)) for text in layer.texts_of_spans(thin.tolist())]
     may_be = [
         count > 1 or (count == 1 and sides[number].max() < TINY_PIXELS)
         for number, count in zip(thin, letters, strict=True)

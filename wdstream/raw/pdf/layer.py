@@ -64,12 +64,13 @@ class TextLayer:
         """(k, 4) boxes around the characters of each text object, in pixels."""
         return read_spans(self._text_page, self._to_pixels)
 
-    def text_of_span(self, number: int) -> str:
-        """The text where one of the spans is."""
-        pdfium_calls().count_rects(
-            pointer_to(self._text_page.raw), 0, -1
-        )  # PDFium numbers those that were counted last
-        return str(self._text_page.get_text_bounded(*self._text_page.get_rect(number)))
+    def texts_of_spans(self, numbers: Sequence[int]) -> list[str]:
+        """The text where each of some spans is, by number."""
+        if not numbers:
+            return []
+        # PDFium numbers those that were counted last
+        pdfium_calls().count_rects(pointer_to(self._text_page.raw), 0, -1)
+        return [str(self._text_page.get_text_bounded(*self._text_page.get_rect(number))) for number in numbers]
 
     def characters_of_spans(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """The characters of some of the spans, by number; each costs a few dozen calls."""

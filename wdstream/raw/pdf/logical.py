@@ -18,13 +18,18 @@ from wdstream.raw.settings import LineOrder
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _SOFT_HYPHEN = 0x20, 0xAD
+_FIRST_PLACED = 0x591  # no letter before it is of a right-to-left script or East Asian
 
 
 def needs_places(codes: NDArray[np.uint32]) -> bool:
     """Whether the text of these characters, (n,) in PDFium's order, depends on where they are on the page."""
+    if (codes == _SOFT_HYPHEN).any():
+        return True
+    if codes.max(initial=0) < _FIRST_PLACED:
+        return False
     is_space = codes[1:-1] == _SPACE
     parted = is_space & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])
-    return bool(parted.any() or (codes == _SOFT_HYPHEN).any() or right_to_left_letters(codes).any())
+    return bool(parted.any() or right_to_left_letters(codes).any())
 
 
 def page_text(

@@ -1,5 +1,7 @@
 """Points and boxes on a page: left, top, right, bottom, in pixels."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,16 +21,16 @@ def centres_of(boxes: Boxes) -> Boxes:
 def in_any(points: Boxes, boxes: Boxes) -> NDArray[np.bool_]:
     """(n,) whether a point of (n, 2) is in one of the (k, 4) boxes."""
     found = np.zeros(len(points), np.bool_)
-    for box in boxes:
-        found |= _inside(points, box)
+    for inside in _inside_each(points, boxes):
+        found |= inside
     return found
 
 
 def latest_over(points: Boxes, areas: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n,) order of the latest area that has each point, 0 for none; (k, 5) areas are boxes with rising orders."""
     latest = np.zeros(len(points), np.float32)
-    for area in areas:
-        latest[_inside(points, area)] = area[4]
+    for inside, order in zip(_inside_each(points, areas), areas[:, 4], strict=True):
+        np.putmask(latest, inside, order)
     return latest
 
 
@@ -50,6 +52,8 @@ def extent_of(boxes: Boxes) -> Boxes:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
-def _inside(points: Boxes, box: Boxes) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = np.all((points >= box[:2]) & (points < box[2:4]), axis=1)
-    return inside
+def _inside_each(points: Boxes, boxes: Boxes) -> Iterator[NDArray[np.bool_]]:
+    """For each box (n,) which points are inside; there may be hundreds of both."""
+    x, y = np.ascontiguousarray(points.T)
+    for left, top, right, bottom in boxes[:, :4]:
+        yield (x >= left) & (x < right) & (y >= top) & (y < bottom)

@@ -221,14 +221,15 @@ class _Judge:
         handles = characters.objects.handles
         suspected = np.array([handle in objects.odd_texts or has_layers for handle in handles], np.bool_)
         clipped_texts = objects.clipped_texts() if len(objects.images) else set()
-        over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
-        clipped = np.array([handle in clipped_texts for handle in handles], np.bool_)
         marked = self._keep & self._boxed
         words = words_of(characters.codes, marked)
         for mask in (blank & marked, self._covered & marked):
             # Letters at the edge of what hides a word have ink next to them.
             suspected[characters.object_number[marked & np.isin(words, words[mask])]] = True
-        suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
+        if clipped_texts:
+            over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
+            clipped = np.array([handle in clipped_texts for handle in handles], np.bool_)
+            suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
         unread = np.setdiff1d(np.arange(len(handles)), characters.object_number[marked])
         suspected[unread] = False
         return suspected

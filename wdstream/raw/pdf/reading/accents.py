@@ -52,14 +52,14 @@ class _Pairs:
         reach = np.where(self.is_common, 0.1, _OVERLAP) * (bottoms - tops)
         low = np.where(self.is_common, self.accents[:, 3], (self.accents[:, 1] + self.accents[:, 3]) / 2)
         near = self.accents[:, 3] >= tops - _FAR_OVER * self.ems
-        found: NDArray[np.bool_] = self._across() & near & (low <= tops + reach)
+        found: NDArray[np.bool_] = self.across() & near & (low <= tops + reach)
         return found
 
     def under(self) -> NDArray[np.bool_]:
         """(k,) whether the accent is under the letter."""
         bottoms, tops = self.letters[:, 3], self.accents[:, 1]
         found: NDArray[np.bool_] = (
-            self._across() & (tops >= bottoms - _TOUCHING * self.ems) & (tops <= bottoms + _FAR_UNDER * self.ems)
+            self.across() & (tops >= bottoms - _TOUCHING * self.ems) & (tops <= bottoms + _FAR_UNDER * self.ems)
         )
         return found
 
@@ -67,7 +67,7 @@ class _Pairs:
         """(k,) whether the accent hangs from the foot of the letter, as a cedilla does."""
         bottoms, tops = self.letters[:, 3], self.accents[:, 1]
         touches = (tops >= bottoms - _HOOKED * self.ems) & (tops <= bottoms + _TOUCHING * self.ems)
-        found: NDArray[np.bool_] = self._across() & touches & (self.accents[:, 3] > bottoms + _TOUCHING * self.ems)
+        found: NDArray[np.bool_] = self.across() & touches & (self.accents[:, 3] > bottoms + _TOUCHING * self.ems)
         return found
 
     def offsets(self) -> NDArray[np.float32]:
@@ -77,13 +77,18 @@ class _Pairs:
         )
         return found
 
-    def _across(self) -> NDArray[np.bool_]:
+    def across(self) -> NDArray[np.bool_]:
+        """(k,) whether the accent is about as far along the line as the letter, and not too wide."""
         widths = self.letters[:, 2] - self.letters[:, 0]
         own = self.accents[:, 2] - self.accents[:, 0]
         offsets = self.offsets()
         within = np.where(self.is_common, _CENTRED * widths + _NEAR_CENTRE * self.ems, widths / 2 + _BEYOND * self.ems)
         found: NDArray[np.bool_] = (offsets <= within) & (own <= np.maximum(_WIDEST * self.ems, _WIDER * widths))
         return found
+
+    def some(self, numbers: NDArray[np.intp]) -> "_Pairs":
+        """Some of them, by number; all have the same `is_common`."""
+        return _Pairs(self.accents[numbers], self.letters[numbers], self.ems[numbers], self.is_common)
 
     def places(self, signs: NDArray[np.uint32]) -> NDArray[np.int8]:
         """(k,) 1 where the accent is over the letter, -1 under it, 0 elsewhere."""
@@ -134,15 +139,18 @@ def _is_over_next(
     solid = np.flatnonzero(codes > _SPACE)
     at = np.searchsorted(solid, signs)
     next_to = solid[np.clip(at + np.array([[1], [-1]]), 0, len(solid) - 1)]
-    boxes, own = boxes_of(next_to.reshape(-1)).reshape(2, -1, 4), boxes_of(signs)
-    if not (boxes[..., 2] > boxes[..., 0]).all():
+    own, *beside = boxes_of(np.concatenate([signs, *next_to])).reshape(3, -1, 4)
+    letters = np.concatenate(beside)
+    if not (letters[:, 2] > letters[:, 0]).all():
         return True  # what is next to them is not printed
-    for numbers, letters in zip(next_to, boxes, strict=True):
-        pairs = _Pairs(own, letters, _TALL * (letters[:, 3] - letters[:, 1]), np.True_)
-        near = (pairs.places(codes[signs]) != 0) & (own[:, 2] > own[:, 0])
-        if near.any() and _is_letter(codes[numbers[near]]).any():
-            return True
-    return False
+    pairs = _Pairs(np.concatenate([own, own]), letters, _TALL * (letters[:, 3] - letters[:, 1]), np.True_)
+    near = np.flatnonzero(pairs.across())
+    if not len(near):  # as nearly always: signs are next to letters, not over them
+        return False
+    pairs = pairs.some(near)
+    signs, numbers = np.tile(signs, 2)[near], next_to.reshape(-1)[near]
+    near = (pairs.places(codes[signs]) != 0) & (pairs.accents[:, 2] > pairs.accents[:, 0])
+    return bool(_is_letter(codes[numbers[near]]).any())
 
 
 def compose_accents(characters: PageCharacters, keep: CharacterMask) -> tuple[PageCharacters, CharacterMask]:

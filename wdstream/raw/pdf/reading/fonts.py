@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import needs_extra
+from wdstream.raw.pdf.calls import pdfium_calls
 from wdstream.raw.pdf.characters import PageCharacters
 
 _LONGEST_NAME = 256
@@ -29,15 +30,12 @@ def read_fonts(characters: PageCharacters) -> PageFonts:
     """Read the fonts of a page that is still open."""
     with needs_extra("reading PDFs", "pdf"):
         import pypdfium2.raw as pdfium
-    handles = [ctypes.cast(handle, pdfium.FPDF_PAGEOBJECT) for handle in characters.objects.handles]
-    fonts = [pdfium.FPDFTextObj_GetFont(handle) for handle in handles]
-    addresses = [ctypes.cast(font, ctypes.c_void_p).value or 0 for font in fonts]
-    by_address = dict(zip(addresses, fonts, strict=True))
-    number_of = {address: number for number, address in enumerate(by_address)}
+    addresses = [*map(pdfium_calls().font, characters.objects.handles)]
+    number_of = {address: number for number, address in enumerate(dict.fromkeys(addresses))}
     names = []
-    for address, font in by_address.items():
+    for address in number_of:
         name = ctypes.create_string_buffer(_LONGEST_NAME)
         if address:
-            pdfium.FPDFFont_GetBaseFontName(font, name, _LONGEST_NAME)
+            pdfium.FPDFFont_GetBaseFontName(ctypes.cast(address, pdfium.FPDF_FONT), name, _LONGEST_NAME)
         names.append(name.value.decode("latin-1"))
     return PageFonts(np.array([number_of[address] for address in addresses], np.int32), tuple(names))

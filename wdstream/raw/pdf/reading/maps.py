@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.fonts import PageFonts
+from wdstream.text.characters import kinds_of
 from wdstream.text.script import script_of_letter
 
 _SPACE = 0x20
@@ -44,6 +45,7 @@ _PAIRS = frozenset(
 _RUN = regex.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LONG_WORD = regex.compile("[A-Z]?[a-z]{3,}")
 _LATIN_INSIDE = regex.compile(r"[\p{Arabic}\p{Hebrew}][A-Za-z]+[\p{Arabic}\p{Hebrew}]")
+_SIGN = regex.compile("[\u2605-\u27be]")
 _SIGNS = regex.compile("[\u2605-\u27be]{4,}")
 _MIN_SIGNS_OF_WORD, _MIN_SIGNS = 3, 8
 _WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
@@ -75,8 +77,12 @@ def mapped_share_of_text(text: str) -> float:
     """The same of a text whose characters all have a map: it may still mean nothing, or mix alphabets in words."""
     if text.isascii():
         return 1.0
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return _share(int((codes > _SPACE).sum()), int(_means_nothing(codes).sum()), text)
+    kinds = np.frombuffer(kinds_of(text).encode("utf-32-le", "surrogatepass"), "<u4")
+    num_blank, num_wrong = (
+        sum(text.count(chr(code)) for code in some.tolist())
+        for some in (kinds[kinds <= _SPACE], kinds[_means_nothing(kinds)])
+    )
+    return _share(len(text) - num_blank, num_wrong, text)
 
 
 def _share(num_printed: int, num_wrong: int, text: str) -> float:
@@ -167,7 +173,7 @@ def _length_of_signs(text: str) -> int:
     """Characters of words that are made of different signs, `✄✆☎✞✝`: of Type 3 fonts whose letters have the names of
     Zapf's signs. Signs in the order of their codes are a table of them, and few different ones an ornament.
     """
-    if text.isascii():
+    if text.isascii() or not _SIGN.search(kinds_of(text)):
         return 0
     words = [
         word for word in _SIGNS.findall(text) if list(word) != sorted(word) and len(set(word)) >= _MIN_SIGNS_OF_WORD
@@ -177,7 +183,7 @@ def _length_of_signs(text: str) -> int:
 
 def _has_mixture(text: str) -> bool:
     """Whether a text has letters of alphabets that no language mixes; only then words need to be looked at."""
-    return not text.isascii() and _is_mixed("".join(set(text)))
+    return not text.isascii() and _is_mixed(kinds_of(text))
 
 
 def mixed_words(text: str) -> list[str]:
