@@ -26,7 +26,6 @@ A message says what, which file or key, what was expected and found, and what to
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of the system by which a write fails as on a disk that is full, and which name no file by themselves."""
@@ -140,17 +139,6 @@ def needs_extra(
     except ImportError as error:
         text = f"{what} needs {error.name or 'another package'} ({error}); run pip install 'wdstream[{extra}]'"
         raise error_type(f"{text} {alternative}".strip()) from error
-
-
-def require_installed(*packages: str) -> None:
-    """Check that packages are there without importing them, which may take longer than all else at a start.
-
-    Raises:
-        ModuleNotFoundError: one is not; names the first.
-    """
-    for name in packages:
-        if find_spec(name) is None:
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 
 def file_trouble(error: OSError) -> str:

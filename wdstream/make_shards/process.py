@@ -26,10 +26,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "PYDANTIC_DISABLE_PLUGINS": "__all__",  # else all that is installed is searched for them: a tenth of a start
 }
-# As in __main__.py, imports are not searched for garbage.
-_PROGRAM = "import gc; gc.set_threshold(100_000); from wdstream.make_shards.worker_main import serve; serve()"
 _SHOWN_OF_STDERR = 2000
 _MOST_TICK_S = 1.0
 """Ticks come every half second; what is longer, this program did not run."""
@@ -70,7 +67,7 @@ class Process:
         paths = [path for path in sys.path if path and Path(path).is_dir()]
         with killed_if_stopped(_LEAST_SILENCE_S):
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(self._cell.descriptor)],
+                [sys.executable, "-m", "wdstream.make_shards.worker_main", str(self._cell.descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

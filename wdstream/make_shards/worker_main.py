@@ -1,6 +1,7 @@
-"""One process of make-shards, which process.py starts: jobs on stdin, messages on stdout, as JSON.
+"""One process of make-shards, `python -m wdstream.make_shards.worker_main CELL`: jobs on stdin, messages on stdout,
+as JSON.
 
-It writes down each page before it reads it (`PageCell`, whose descriptor is its argument), so that a page that kills it
+It writes down each page before it reads it (`PageCell`; CELL is its descriptor), so that a page that kills it
 is known, and says every second that it runs, so that one that was stopped is noticed. It dies with the process that
 started it: a thread waits for more jobs, and the end of stdin ends everything at once.
 """
@@ -145,3 +146,7 @@ def _say_alive(messages: Messages) -> None:
 def _limit_memory(limit_mb: int) -> None:
     with contextlib.suppress(ValueError, OSError):  # a system that cannot limit the address space runs without
         resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
+
+
+if __name__ == "__main__":
+    serve()

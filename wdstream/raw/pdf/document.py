@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import SourceError, needs_extra, require_installed
+from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.annotations import has_drawn_annotations
 from wdstream.raw.pdf.calls import address, drawn_page, pdfium_calls
@@ -338,7 +339,8 @@ def import_pdfium() -> Any:
     with needs_extra("reading PDFs", "pdf"):
         import pypdfium2
 
-        require_installed("pikepdf")
+        if find_spec("pikepdf") is None:
+            raise ModuleNotFoundError("No module named 'pikepdf'", name="pikepdf")
     return pypdfium2
 
 

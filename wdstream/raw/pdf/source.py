@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.errors import SourceError, needs_extra, require_installed
+from wdstream.errors import SourceError
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, Source
 
@@ -25,9 +25,10 @@ class PdfSource(Source):
     takes_sidecar = True
 
     def check_installed(self) -> None:
-        """Check that pypdfium2 and pikepdf are installed; only processes that open a PDF import them."""
-        with needs_extra("reading PDFs", "pdf"):
-            require_installed("pypdfium2", "pikepdf")
+        """Check that pypdfium2 is installed."""
+        from wdstream.raw.pdf.document import import_pdfium
+
+        import_pdfium()
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of pages."""
