@@ -45,7 +45,7 @@ _BLOBS: dict[str, DType] = {
     "failures": np.dtype("u1"),
 }
 _PER_ARRAY, _PER_TEXT = 130, 60
-"""Bytes that an array, and a text, take in memory beside their own."""
+"""Bytes that an array, and a text, take in memory besides their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
