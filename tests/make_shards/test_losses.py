@@ -73,9 +73,13 @@ def test_killed_workers_cost_nothing(
         with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(workers), signal.SIGKILL)
 
-    report = make_shards(small_raw, tmp_path / "out", options=OPTIONS, on_progress=at_pages(6, kill_one))
-    assert tree_of(tmp_path / "out") == undisturbed
-    assert report.tried_again >= 1
+    for attempt in range(8):  # as below
+        out = tmp_path / f"out-{attempt}"
+        report = make_shards(small_raw, out, options=OPTIONS, on_progress=at_pages(6, kill_one))
+        assert tree_of(out) == undisturbed
+        if report.tried_again:
+            return
+    pytest.fail("no worker was killed at a page")
 
 
 def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(

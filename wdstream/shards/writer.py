@@ -144,15 +144,15 @@ class ShardWriter:
         for extension in sorted(members):
             data = members[extension]
             parts += make_header(f"{key}.{extension}", len(data)), data, _PADDING[: -len(data) % BLOCK_SIZE]
-        nbytes, crc = sum(map(len, parts)), 0
+        nbytes, crc, start = sum(map(len, parts)), 0, self._offsets[-1]
         parts = parts if nbytes >= _BYTES_AT_ONCE else [b"".join(parts)]  # a large sample is not in memory twice
         for part in parts:
             crc = zlib.crc32(part, crc)
-        self._meta.add(key, self.tar_bytes, nbytes, crc, entry)
+        self._meta.add(key, start, nbytes, crc, entry)
         self._seen.add(key)
-        self._offsets.append(self.tar_bytes + nbytes)
+        self._offsets.append(start + nbytes)
         self._chunks += parts
-        if self.tar_bytes - self._num_written >= _BYTES_AT_ONCE:
+        if start + nbytes - self._num_written >= _BYTES_AT_ONCE:
             self._write()
 
     def close(self) -> None:

@@ -13,7 +13,12 @@ from PIL import Image
 from tests.helpers.jobs import Tree
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards.jobs import MakeShardsProgress
+from wdstream.make_shards.process import Loss
 from wdstream.make_shards.record import STATE_FOLDER
+from wdstream.make_shards.recovery import Recovery
+from wdstream.make_shards.survey.survey import _FilesDone, survey_jobs
+from wdstream.make_shards.workers import JobDone, PagesStarted
+from wdstream.raw.source import RawFile
 
 NUM_FILES = 600
 PROGRAM = """
@@ -78,3 +83,21 @@ def test_input_that_changes_after_a_kill_makes_early_shards_again(
     make_shards(raw, tmp_path / "undisturbed", options=options)
     assert (out / "shard-000000.tar").read_bytes() == (tmp_path / "undisturbed/shard-000000.tar").read_bytes()
     assert b"Page X" in (out / "shard-000000.tar").read_bytes()
+
+
+def test_files_that_are_opened_again_after_a_loss_are_not_taken_back() -> None:
+    files = [RawFile(path=f"{n}.pdf", kind="pdf", stem=f"{n}", num_bytes=9) for n in range(64)]
+    (job,) = survey_jobs(files)
+    alone, rest = Recovery().after_loss(job, (39, None), Loss(cause="killed the process (SIGSEGV)"))
+    counted: list[tuple[int, int]] = []
+    progress = _FilesDone(64, lambda done, total: counted.append((done, total)))
+    for event in (
+        PagesStarted(job=job, count=40),
+        PagesStarted(job=rest, count=20),
+        PagesStarted(job=alone, count=1),
+        JobDone(job=alone, files=()),
+        PagesStarted(job=rest, count=43),
+        JobDone(job=rest, files=()),
+    ):
+        progress.add(event)
+    assert counted == [(0, 64), (40, 64), (60, 64), (60, 64), (60, 64), (64, 64), (64, 64)]

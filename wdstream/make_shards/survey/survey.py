@@ -123,11 +123,15 @@ class _FilesDone:
         job = event.job
         if job.kind != "survey":
             return
+        # After a loss two jobs of one number do what is left: the end of one leaves what the other began.
+        begun = self._begun.pop(job.number, 0)
         if isinstance(event, JobDone):
             self._done += job.num_pages
-            del self._begun[job.number]
+            begun = max(begun - job.num_pages, 0)
         else:
-            self._begun[job.number] = min(self._begun[job.number] + event.count, job.num_pages)
+            begun = max(begun, min(begun + event.count, job.num_pages))
+        if begun:
+            self._begun[job.number] = begun
         self._on_files(min(self._done + self._begun.total(), self._total), self._total)
 
 
