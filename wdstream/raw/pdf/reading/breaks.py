@@ -23,9 +23,13 @@ _SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
 _BACK, _TOUCHING, _SPACED, _TABBED = -0.25, 0.12, 0.6, 0.8  # of the line's height: gaps between two glyphs
 _FIRST_OTHER = 0x590  # before it no script is East Asian, or read from right to left
 _SHARED = 0.3  # of the lower glyph's height, that both have on one line
+_TALLER = 3.0  # times: a bracket around fractions, which are above and below the line
+_SMALLER, _SHIFTED, _LEVEL = 0.9, 0.55, 0.1
+"""Of a glyph's height: raised ones are less high; others that are so far from level are parts of a fraction; and digits
+that are level are of one number."""
 _CLUSTER_GAP = 0.19  # of the em: less between letters of South and Southeast Asia is not a space
 _CLUSTERS = ((0x900, 0xDFF), (0xE80, 0x109F), (0x1780, 0x17FF), (0xA8E0, 0xA8FF), (0xAA60, 0xAA7F))
-_SET_APART = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_]){3,}(?!\S)")
+_SET_APART = re.compile(r"(?<![^\r\n])[^\W\d_](?: [^\W\d_]){3,}(?![^\r\n])")  # a line of single letters
 _EVEN, _WIDER = 1.35, 1.5  # of the smallest gap, and of the others: gaps inside and between words of letters set apart
 _NEAR = 0.3  # of the em: how far glyphs of one cluster are apart
 _LEAST = 0.1  # pixels
@@ -58,7 +62,7 @@ def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
     if len(printed) < 2:
         return None
     gone, spaces = _inside_lines(layer, codes, printed)
-    gone += _inside_clusters(layer, codes, objects) + _between_letters_apart(layer, codes)
+    gone += _inside_clusters(layer, codes, objects) + _between_letters_apart(layer, codes, objects)
     if not gone and not spaces:
         return None
     return Breaks(gone=np.unique(np.array(gone, np.intp)), spaces=np.array(spaces, np.intp))
@@ -84,6 +88,10 @@ def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers
     is_only = after - before == 3
     joined = is_only & (gaps < _TOUCHING) | ~is_only & (gaps < _TABBED)
     spaced = is_only & ~joined & (gaps < _SPACED)
+    if spaced.any() and 2 * right_to_left_letters(codes).sum() > len(printed):
+        spaced[:] = (
+            False  # where lines are put in order by place, a part of a fraction too much mixes with the other one
+        )
     gone = [*ends[joined].tolist(), *(ends[joined | spaced] + 1).tolist()]
     return [number for number in gone if codes[number] in (_RETURN, _LINE_FEED)], ends[spaced].tolist()
 
@@ -104,6 +112,13 @@ def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers) -> NDArray[np.flo
         chosen = near[quarters == quarter]
         gap, shared, height = _measures(first[chosen], second[chosen], quarter)
         fits = (gap > _BACK * height) & (gap < _TABBED * height) & (shared > 0)
+        shift = _shifts(layer.cells_of(np.maximum(before[chosen] - 1, 0)), first[chosen], second[chosen], quarter)
+        fits &= shift < _SHIFTED
+        are_digits = _is_digit(layer.codes[before[chosen]]) & _is_digit(layer.codes[after[chosen]])
+        across = 1 if quarter % 2 == 0 else 0
+        height_of_first, height_of_second = (box[chosen, across + 2] - box[chosen, across] for box in (first, second))
+        is_next = are_digits & ((shift > _LEVEL) | (height_of_first < _SMALLER * height_of_second))
+        gap[is_next] = np.maximum(gap, _TOUCHING * height)[is_next]  # cells of a table may touch
         found[chosen[fits]] = (gap / height)[fits]
     return found
 
@@ -117,8 +132,28 @@ def _measures(
     left, right = (first, second) if quarter in (0, 3) else (second, first)
     gap = right[:, side] - left[:, side + 2]
     heights = np.stack([box[:, across + 2] - box[:, across] for box in (first, second)])
+    low, high = heights.min(axis=0), np.maximum(heights.max(axis=0), 1e-6)
     shared = np.minimum(first[:, across + 2], second[:, across + 2]) - np.maximum(first[:, across], second[:, across])
-    return gap, np.where(shared >= _SHARED * heights.min(axis=0), shared, 0), np.maximum(heights.max(axis=0), 1e-6)
+    is_line = (shared >= _SHARED * low) & (high < _TALLER * low)
+    return gap, np.where(is_line, shared, 0), high
+
+
+def _is_digit(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    return np.array([chr(code).isdecimal() for code in codes.tolist()], np.bool_)
+
+
+def _shifts(
+    base: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64], quarter: int
+) -> NDArray[np.float64]:
+    """(k,) how much higher or lower on the page than the first the second stands, of the height; 0 where this means
+    nothing: one is small, as raised ones are, or both are at a larger glyph before them (`SO₄²⁻`). Arguments: boxes of
+    what is before the first, else as of `_measures`."""
+    across = 1 if quarter % 2 == 0 else 0
+    of_base, height, other = (box[:, across + 2] - box[:, across] for box in (base, first, second))
+    low, high = np.minimum(height, other), np.maximum(np.maximum(height, other), 1e-6)
+    is_raised = (low < _SMALLER * high) | (height < _SMALLER * of_base)
+    found: NDArray[np.float64] = np.where(is_raised, 0, np.abs(second[:, across] - first[:, across]) / high)
+    return found
 
 
 def _inside_clusters(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> list[int]:
@@ -216,8 +251,9 @@ def _spread(boxes: Boxes, parts: Sequence[Boxes], near: float) -> Boxes:
     return placed
 
 
-def _between_letters_apart(layer: TextLayer, codes: NDArray[np.uint32]) -> list[int]:
-    """Spaces between letters that are set apart, `W I D E T I T L E`, where wider ones are between the words."""
+def _between_letters_apart(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> list[int]:
+    """Spaces between letters of a line that are set apart, `W I D E T I T L E`, where wider ones are between the words.
+    Spaces that the file has stay, also those for which PDFium puts in its own (`find_clusters`)."""
     text, is_space = layer.text, codes == _SPACE
     if len(text) != len(codes) or not (is_space[:-4] & is_space[2:-2] & is_space[4:]).any():
         return []
@@ -233,5 +269,8 @@ def _between_letters_apart(layer: TextLayer, codes: NDArray[np.uint32]) -> list[
             and wide.min() > _WIDER * gaps[is_inside].max()
             and is_inside.sum() > len(wide)
         ):
-            found += spaces[is_inside & layer.are_put_in(spaces)].tolist()
+            inside = spaces[is_inside & layer.are_put_in(spaces)].tolist()
+            clusters = find_clusters(layer.characters, objects)
+            boxes, centres = layer.boxes, centres_of(clusters.spaces)
+            found += [at for at in inside if not _holds_space(centres, boxes[at - 1], boxes[at + 1])]
     return found
