@@ -89,9 +89,7 @@ def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers
     joined = is_only & (gaps < _TOUCHING) | ~is_only & (gaps < _TABBED)
     spaced = is_only & ~joined & (gaps < _SPACED)
     if spaced.any() and 2 * right_to_left_letters(codes).sum() > len(printed):
-        spaced[:] = (
-            False  # where lines are put in order by place, a part of a fraction too much mixes with the other one
-        )
+        spaced[:] = False  # their lines are put in order by place: parts of a fraction in one line would mix
     gone = [*ends[joined].tolist(), *(ends[joined | spaced] + 1).tolist()]
     return [number for number in gone if codes[number] in (_RETURN, _LINE_FEED)], ends[spaced].tolist()
 
