@@ -27,6 +27,7 @@ from wdstream.train.watch import trackers
 from wdstream.train.watch.trackers import Trackers, _plain, check_trackers
 
 PLAIN = ("train.adapter={kind: lora, r: 4}", "train.max_steps=3", "train.checkpoint_every=2")
+EACH = ("train.checkpoint_every=1", "train.keep_every=1")
 
 
 class Recorder(GeneralTracker):  # type: ignore[misc]  # accelerate has no types
@@ -113,6 +114,22 @@ def test_what_is_trained_again_is_not_sent_again_but_after_a_rollback(
     ]
     first, second, third = (recorder.options["id"] for recorder in recorders)
     assert first == second != third
+
+
+def test_what_is_trained_a_third_time_is_not_sent_a_second_time(
+    workplace: Workplace, tmp_path: Path, recorders: list[Recorder]
+) -> None:
+    """The second start is lost before it comes as far as the first, and the files of the run end where it was lost."""
+    settings = (*PLAIN, "train.trackers=[wandb]", "train.eval_every=1", "train.max_steps=6", *EACH)
+    output = tmp_path / "run"
+    for stop in (5, 3):
+        assert workplace.train(output, *settings, f"train.stop_after={stop}") == 0
+        for step in range(2, stop + 1):  # as if it had been killed before these were saved
+            shutil.rmtree(output / "checkpoints" / f"step-{step:08}", ignore_errors=True)
+    assert workplace.train(output, *settings) == 0
+    sent = [(min(values).partition("/")[0], step) for one in recorders for step, values in one.lines]
+    assert sorted(sent) == [(kind, step) for kind in ("eval", "train") for step in range(6)]
+    assert len({recorder.options["id"] for recorder in recorders}) == 1
 
 
 def test_a_tracker_that_fails_does_not_end_the_run(

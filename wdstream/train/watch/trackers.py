@@ -3,8 +3,9 @@
 TensorBoard is not among them: its files are the run's own (metrics.py). They are opened before the model is loaded, so
 that one without a key or a server ends the start early. A run that continues continues the same run of its trackers:
 `trackers.json` has their ids, and a run that begins again gets new ones, as one that was rolled back does. Steps that
-are trained again, since no checkpoint had them, are not sent again: stores keep both, or drop the later. A tracker
-whose server fails later does not end the training; what it lacks is in metrics.jsonl.
+are trained again, since no checkpoint had them, are not sent again: stores keep both, or drop the later. The same file
+has the last step that was sent before the newest start, which the run's own files forget where they are cut back. A
+tracker whose server fails later does not end the training; what it lacks is in metrics.jsonl.
 """
 
 import json
@@ -39,6 +40,8 @@ _ADVICE = {
 }
 _ODD = re.compile(r"[^\w\-. :/]")
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_SENT = "sent"
+"""In trackers.json, next to the names of trackers: what was sent to each before the newest start."""
 Figure = TypeVar("Figure")
 _ID_BYTES = 16  # comet wants 32 letters or more
 
@@ -76,6 +79,19 @@ class OpenTracker:
     has_failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run of a tracker as trackers.json has it.
+
+    Attributes:
+        run_id: of the run there.
+        sent: the last step that was sent before the newest start, by what its figures are of.
+    """
+
+    run_id: str
+    sent: Mapping[str, int]
+
+
 class Trackers:
     """All trackers of a run but TensorBoard; on the main process only.
 
@@ -93,12 +109,14 @@ class Trackers:
 
     def __init__(self, files: RunLayout, config: Config, *, first_step: int) -> None:
         self.say: Callable[[str], None] = print
-        known = read_ids(files) if first_step else {}
+        known = read_known(files) if first_step else {}
         names = [name for name in config.train.trackers if name in _PACKAGES]
         self._open = [start_tracker(name, files, config, known.get(name)) for name in names]
         if self._open:
-            ids = known | {one.name: one.run_id for one in self._open}  # another start may have others again
-            write_file(files.trackers, json.dumps(ids, indent=2).encode())
+            found = known | {one.name: KnownRun(one.run_id, one.sent) for one in self._open}  # others may come back
+            tree = {name: one.run_id for name, one in found.items()}
+            sent = {_SENT: {name: one.sent for name, one in found.items()}}
+            write_file(files.trackers, json.dumps(tree | sent, indent=2).encode())
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Send figures of a step to all; those of a call are of one kind, `train/...` or `eval/SET/...`."""
@@ -123,14 +141,14 @@ class Trackers:
                 self.say(f"{one.name} did not end well: {error}")
 
 
-def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: str | None) -> OpenTracker:
+def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: KnownRun | None) -> OpenTracker:
     """Begin a run of a tracker, or continue the one that is `known`.
 
     Raises:
         TrainError: it does not start.
     """
     train = config.train
-    run_id = known or secrets.token_hex(_ID_BYTES)
+    run_id = secrets.token_hex(_ID_BYTES) if known is None else known.run_id
     options = {**_own_options(name, files, run_id, is_known=known is not None), **train.tracker_options.get(name, {})}
     try:
         with _starting():
@@ -145,16 +163,16 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: st
             f"train.trackers: {name} does not start ({reason}); {_ADVICE[name]}; or leave {name} out of train.trackers"
         ) from error
     own_id = tracker.tracker.info.run_id if name == "mlflow" else run_id
-    return OpenTracker(name=name, run_id=own_id, tracker=tracker, sent={} if known is None else _sent(files))
+    return OpenTracker(name=name, run_id=own_id, tracker=tracker, sent={} if known is None else _sent(files, known))
 
 
-def _sent(files: RunLayout) -> dict[str, int]:
-    """The last step of `train` and of each `eval/SET`, by the files of the run, which are not yet cut back."""
-    last = {
-        f"eval/{line['name']}": int(line["step"]) for line in read_lines(files.evaluations, needed=("step", "name"))
-    }
-    for line in read_lines(files.metrics, needed=("step",)):
-        last["train"] = int(line["step"])
+def _sent(files: RunLayout, known: KnownRun) -> dict[str, int]:
+    """The last step of `train` and of each `eval/SET`: by the files of the run, which are not yet cut back for this
+    start, and by what was sent before they were cut back for others."""
+    last = dict(known.sent)
+    kinds = [(f"eval/{line['name']}", line) for line in read_lines(files.evaluations, needed=("step", "name"))]
+    for kind, line in (*kinds, *(("train", line) for line in read_lines(files.metrics, needed=("step",)))):
+        last[kind] = max(int(line["step"]), last.get(kind, -1))
     return last
 
 
@@ -207,8 +225,8 @@ def flat_settings(settings: Mapping[str, object], prefix: str = "") -> dict[str,
     return flat
 
 
-def read_ids(files: RunLayout) -> dict[str, str]:
-    """The ids of the trackers' runs by name; none where there is no file.
+def read_known(files: RunLayout) -> dict[str, KnownRun]:
+    """The runs of the trackers by name; none where there is no file.
 
     Raises:
         TrainError: it is damaged.
@@ -219,9 +237,11 @@ def read_ids(files: RunLayout) -> dict[str, str]:
         tree: object = json.loads(files.trackers.read_bytes())
     except ValueError as error:
         tree = error
-    if not isinstance(tree, dict) or not all(isinstance(value, str) for value in tree.values()):
+    sent: object = tree.pop(_SENT, {}) if isinstance(tree, dict) else {}  # files of before have none
+    ids = tree if isinstance(tree, dict) and all(isinstance(value, str) for value in tree.values()) else None
+    if ids is None or not isinstance(sent, dict):
         raise TrainError(
             f"{files.trackers}: expected an id for each tracker, found {tree!r:.80}; without the file the trackers "
             "begin new runs"
         )
-    return tree
+    return {name: KnownRun(run_id, sent.get(name, {})) for name, run_id in ids.items()}
