@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.exported import read_by_plain_models, written_by_run
 from tests.helpers.training import Workplace
-from wdstream.families.registry import FAMILIES
+from wdstream.families.registry import FAMILIES, load_family
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.runs.record import read_run
 from wdstream.testing import make_pages
@@ -48,7 +48,7 @@ model = AutoModelForImageTextToText.from_pretrained("THIS_FOLDER", dtype="float3
 
 
 def make_workplace(root: Path, model: Path, *, most: int | None) -> Workplace:
-    """The family's tiny model with a token more, and shards of pages whose text has it and at most so many characters."""
+    """The family's tiny model with a token more, and shards of pages whose text, up to `most` characters, has it."""
     grow_model(model, root / "model", [NEW])
     for name, num_pages, seed in (("shards", 4, 0), ("shards-eval", 2, 1)):
         raw = make_pages(root / f"raw-{name}", num_pages=num_pages, seed=seed)
@@ -66,9 +66,10 @@ def test_plain_models_write_what_the_run_wrote(family: str, tiny_models: dict[st
     workplace = make_workplace(tmp_path, tiny_models[family], most=200 if family in SHORT else None)
     folders: dict[str, list[Path]] = {}
     length = f"data.sequence_length={4096 if family in LONG else 1536}"
+    attn = f"model.attn={'sdpa' if 'sdpa' in load_family(tiny_models[family]).attention else 'eager'}"
     for kind, adapter in KINDS.items():
         run = tmp_path / kind
-        assert workplace.train(run, *SETTINGS, length, f"train.adapter={adapter}") == 0, kind
+        assert workplace.train(run, *SETTINGS, length, attn, f"train.adapter={adapter}") == 0, kind
         folders[kind] = [run / "final", tmp_path / f"{kind}-exported"]
         export_run(run, folders[kind][-1])
         if adapter != "null":
