@@ -148,7 +148,8 @@ def file_trouble(error: OSError) -> str:
         OSError: the error itself, when it is not about a file: then it is a fault of ours.
     """
     if error.errno in NO_ROOM:
-        return f"{error.filename or 'a file'}: {error.strerror}; make room there, or raise the limit (quota, ulimit -f)"
+        file = error.filename2 or error.filename or "a file"  # of a copy the second is the one that is written
+        return f"{file}: {error.strerror}; make room there, or raise the limit (quota, ulimit -f)"
     if error.filename is None:
         raise error
     return f"{error.filename}: {error.strerror or error}; is the path right, and may you read and write there?"

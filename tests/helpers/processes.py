@@ -97,9 +97,9 @@ def _run(target: str, arguments: list[str], env: dict[str, str], log: str) -> No
         runpy.run_module(target, run_name="__main__", alter_sys=True)
 
 
-def finish(ranks: Sequence[Rank]) -> list[tuple[int | None, str]]:
+def finish(ranks: Sequence[Rank], *, hangs_after_s: float = HANGS_AFTER_S) -> list[tuple[int | None, str]]:
     """(exit status, output) of every rank; all are killed when one hangs."""
-    deadline = time.monotonic() + HANGS_AFTER_S
+    deadline = time.monotonic() + hangs_after_s
     for rank in ranks:
         rank.process.join(max(0.0, deadline - time.monotonic()))
     for rank in ranks:

@@ -11,7 +11,8 @@ which reads names and shapes alone: a moment, whatever the size of the model.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,29 +50,42 @@ def load_checkpoint(
 
     require_weight_files(path)
     require_few_layers(path)
-    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # one bar per process would tear the training's own
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what its table says of missing weights, the error below says
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            path,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        with without_bars():
+            model, found = AutoModelForImageTextToText.from_pretrained(
+                path,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except Exception as error:  # a program of others, which raises what its parts raise
         text = " ".join(str(error).split())
         raise FamilyError(f"{path}: the model cannot be loaded ({type(error).__name__}: {text})") from error
     finally:
         logging.set_verbosity(verbosity)
-        if has_bar:
-            logging.enable_progress_bar()
     require_whole_weights(path, found, allow_missing=allow_missing, allow_unexpected=allow_unexpected)
     require_fractions(path, model, allow_unexpected=allow_unexpected)
     require_tied(path, model)
     return model
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, transformers draws no progress bars: one per process would tear the training's own, and a command's
+    output has none but ours."""
+    from transformers.utils import logging
+
+    has_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if has_bar:
+            logging.enable_progress_bar()
 
 
 def require_checkpoint(

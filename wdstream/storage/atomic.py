@@ -2,15 +2,18 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from wdstream.errors import NO_ROOM
+from wdstream.errors import NO_ROOM, WdstreamError
 
 TEMP_SUFFIX = ".tmp"
+_IN_WORDS = re.compile(r"\(os error (\d+)\)")
+"""The number of a system's error in those of libraries that are written in Rust, such as safetensors."""
 
 
 @contextmanager
@@ -22,6 +25,13 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno in (*NO_ROOM, errno.EIO):
             error.filename = str(path)
         raise
+    except WdstreamError:
+        raise
+    except Exception as error:
+        found = _IN_WORDS.search(str(error))
+        if found is None or int(found[1]) not in (*NO_ROOM, errno.EIO):
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 @contextmanager
@@ -77,7 +87,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temp = path.with_name(path.name + TEMP_SUFFIX)
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(parents=True)
-    yield temp
+    with naming(path):
+        yield temp
     shutil.rmtree(path, ignore_errors=True)
     temp.rename(path)
 

@@ -55,7 +55,7 @@ class World:
         return start_world(*chosen, size=self.size)
 
     def run(self, workplace: Workplace, output: Path, *settings: str) -> None:
-        ended = finish(self.start(workplace, output, *settings))
+        ended = finish(self.start(workplace, output, *settings), hangs_after_s=1500)  # up to 100 checkpoints
         assert all(status == 0 for status, _ in ended), "\n".join(printed for _, printed in ended)
 
 

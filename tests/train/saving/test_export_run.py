@@ -14,9 +14,10 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from tests.helpers.command import run as wdstream
 from tests.helpers.exported import written_by_plain_models, written_by_run
+from tests.helpers.full_disk import no_file_over
 from tests.helpers.hub_server import HubServer
 from tests.helpers.training import Workplace
-from wdstream.errors import ConfigError, FamilyError, TrainError
+from wdstream.errors import ConfigError, FamilyError, TrainError, file_trouble
 from wdstream.runs.checkpoint import Retention, begin_checkpoint, finish_checkpoint, partial_path, read_checkpoint
 from wdstream.runs.record import read_run
 from wdstream.train.saving.export_run import export_run, merge_adapter
@@ -181,6 +182,22 @@ def test_refusals(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"not the folder of an adapter: adapter_config.json cannot be read"):
         merge_adapter(trained["full"] / "final", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_of_the_folder_in_one_line_and_nothing_else_is_printed(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """safetensors raises an error of its own, and transformers draws a bar for what it writes."""
+    out = tmp_path / "out"
+    with no_file_over(30_000), pytest.raises(OSError, match="File too large") as raised:
+        export_run(trained["full"], out)
+    assert (
+        file_trouble(raised.value) == f"{out}: File too large; make room there, or raise the limit (quota, ulimit -f)"
+    )
+    assert not out.exists()
+    export_run(trained["full"], out)
+    assert (out / "model.safetensors").stat().st_size > 30_000
+    assert capfd.readouterr() == ("", "")
 
 
 def test_places_where_no_model_can_be(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

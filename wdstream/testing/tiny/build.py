@@ -117,21 +117,15 @@ def _with_ids(tree: Mapping[str, Any], ids: Mapping[str, int], vocab_size: int) 
 
 def _save_weights(folder: Path, config: "PretrainedConfig", seed: int) -> None:
     """config.json, generation_config.json and model.safetensors."""
-    from transformers.utils import logging
-
+    from wdstream.proofs.checkpoint import without_bars
     from wdstream.proofs.isolation import random_model
 
     model = random_model(config, seed)
     text = config.get_text_config()
     model.generation_config.eos_token_id = text.eos_token_id
     model.generation_config.pad_token_id = text.pad_token_id
-    has_progress_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with without_bars():
         model.save_pretrained(folder)
-    finally:
-        if has_progress_bar:
-            logging.enable_progress_bar()
 
 
 def _write_json(path: Path, tree: Mapping[str, object]) -> None:

@@ -135,7 +135,6 @@ def load_weights(
         FamilyError: the checkpoint is not whole.
     """
     from transformers import AutoConfig
-    from transformers.utils import logging
 
     if not (config.path / "config.json").is_file():
         raise ConfigError(
@@ -151,7 +150,6 @@ def load_weights(
         options["config"] = AutoConfig.from_pretrained(config.path, local_files_only=True)
     if not has_numbers:
         options["device_map"] = "meta"
-    logging.disable_progress_bar()  # one bar per process would tear the training's own
     model = load_checkpoint(
         source or config.path, allow_missing=config.allow_missing, allow_unexpected=config.allow_unexpected, **options
     )

@@ -44,7 +44,7 @@ from wdstream.train.launch.zero import describe_zero, zero_stage
 from wdstream.train.model.ema import AverageWeights
 from wdstream.train.saving.background import Background
 from wdstream.train.saving.sharded_weights import ShardedWeights, begin_optimizer_state, writes_shards
-from wdstream.train.saving.together import Saved, SaveGroup, alone, describe_ranks, from_main
+from wdstream.train.saving.together import Saved, SaveGroup, alone, describe_ranks, from_main, naming_checkpoint
 from wdstream.train.saving.weights import HOLDS_ADAPTER, HOLDS_ALL, HOLDS_SHARDS, weights_form
 from wdstream.train.saving.whole_weights import HostCopies, WholeWeights
 
@@ -154,7 +154,8 @@ class Checkpoints:
         is_main, rank = self._accelerator.is_main_process, self._accelerator.process_index
 
         def write_own() -> Measures:
-            write()
+            with naming_checkpoint(checkpoint.path):
+                write()
             return measure_own_files(checkpoint.path, rank)
 
         if self._whole is None:

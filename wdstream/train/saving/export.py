@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wdstream.proofs.checkpoint import without_bars
 from wdstream.storage.atomic import atomic_folder, write_file
 from wdstream.train.saving.exported import NOTES
 from wdstream.train.saving.model_card import FolderNotes
@@ -76,7 +77,8 @@ def write_model(
         _write_adapter(folder, cast("PeftModel", model), state, dtype=dtype, base=base)
     else:
         weights = {name: in_dtype(tensor, dtype) for name, tensor in state.items()}
-        model.save_pretrained(folder, state_dict=tied_again(model, weights))
+        with without_bars():
+            model.save_pretrained(folder, state_dict=tied_again(model, weights))
         _settle_config(folder / "config.json", dtype, sources[-1])
     for path in (path for source in sources for path in side_files(source)):
         if not (folder / path.name).exists():

@@ -4,8 +4,10 @@ The ranks meet in a process group of their own, over gloo, whatever the training
 thread while the step's collectives run, and for as long as a slow disk needs, whatever `train.collective_minutes` is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -14,12 +16,14 @@ from accelerate.utils import broadcast_object_list
 from torch.distributed.checkpoint.api import CheckpointException
 
 from wdstream.errors import TrainError, WdstreamError
+from wdstream.storage.atomic import naming
 from wdstream.train.launch.statuses import lost_processes
 
+_OF_ARCHIVES = "inline_container.cc"
 Saved = TypeVar("Saved")
 """What an action of saving gives back."""
 
-SAVE_TIMEOUT = timedelta(hours=3)
+SAVE_HOURS = 3
 """A rank that waits longer than this for the others' files takes them for lost; one that died is noticed at once."""
 
 
@@ -47,7 +51,7 @@ class SaveGroup:
         if self._group is None:
             return [item]
         found: list[Saved] = [item] * self._size
-        with lost_processes(f"the {SAVE_TIMEOUT} h that a save may take"):
+        with lost_processes(f"the {SAVE_HOURS} hours that a save may take"):
             dist.all_gather_object(found, item, group=self._group)
         return found
 
@@ -69,6 +73,18 @@ class SaveGroup:
         return [result for result, _ in outcomes]  # type: ignore[misc]  # None only where Saved is
 
 
+@contextmanager
+def naming_checkpoint(path: Path) -> Iterator[None]:
+    """Inside, the error of a write that fails, as on a disk that is full, names this folder of a checkpoint."""
+    with naming(path):
+        try:
+            yield
+        except RuntimeError as error:
+            if _OF_ARCHIVES not in str(error):
+                raise
+            raise TrainError(f"{path}: {_describe(error)}") from error
+
+
 def alone(action: Callable[[], object], rank: int) -> None:
     """Do what has collectives of its own in it, so that the ranks cannot meet where it fails on one: this one ends,
     which the others notice, and does not wait for them.
@@ -77,7 +93,7 @@ def alone(action: Callable[[], object], rank: int) -> None:
         TrainError: it failed here.
     """
     try:
-        with lost_processes(f"the {SAVE_TIMEOUT} h that a save may take"):
+        with lost_processes(f"the {SAVE_HOURS} hours that a save may take"):
             action()
     except CheckpointException as error:
         raise TrainError(f"a checkpoint could not be written:\n{describe_ranks(error)}") from error
@@ -94,7 +110,7 @@ def describe_ranks(error: CheckpointException) -> str:
 
 def _new_group() -> dist.ProcessGroup:
     try:
-        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=SAVE_TIMEOUT)
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timedelta(hours=SAVE_HOURS))
         return group
     except RuntimeError as error:
         raise TrainError(
@@ -128,6 +144,6 @@ def _describe(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
-    if "inline_container.cc" in str(error):  # torch's archives say of a failed write only where they are
+    if _OF_ARCHIVES in str(error):  # torch's archives say of a failed write only where they are
         return f"a file could not be written whole, as on a disk that is full ({str(error).splitlines()[0]})"
     return f"{type(error).__name__}: {error}"
