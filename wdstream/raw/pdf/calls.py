@@ -67,6 +67,7 @@ class PdfiumCalls:
     kind: _Call
     bounds: _Call
     form_matrix: _Call
+    count_marks: _Call
     has_transparency: _Call
     draw_mode: _Call
     stroke_width: _Call
@@ -112,6 +113,7 @@ def pdfium_calls() -> PdfiumCalls:
         kind=bound(pdfium.FPDFPageObj_GetType, number, pointer),
         bounds=bound(pdfium.FPDFPageObj_GetBounds, number, *(pointer,) * 5),
         form_matrix=bound(pdfium.FPDFPageObj_GetMatrix, number, pointer, pointer),
+        count_marks=bound(pdfium.FPDFPageObj_CountMarks, number, pointer),
         has_transparency=bound(pdfium.FPDFPageObj_HasTransparency, number, pointer),
         draw_mode=bound(pdfium.FPDFPath_GetDrawMode, number, *(pointer,) * 3),
         stroke_width=bound(pdfium.FPDFPageObj_GetStrokeWidth, number, pointer, pointer),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.raw.pdf.calls import pdfium_calls
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
@@ -143,7 +144,7 @@ def _is_digit(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
 def _shifts(
     base: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64], quarter: int
 ) -> NDArray[np.float64]:
-    """(k,) how much higher or lower on the page than the first the second stands, of the height; 0 where this means
+    """(k,) how much higher or lower on the page than the first the second is, of the height; 0 where this means
     nothing: one is small, as raised ones are, or both are at a larger glyph before them (`SO₄²⁻`). Arguments: boxes of
     what is before the first, else as of `_measures`."""
     across = 1 if quarter % 2 == 0 else 0
@@ -207,7 +208,11 @@ def find_clusters(characters: PageCharacters, objects: PageObjects) -> NamedClus
     owners = np.array([number_of.get(handle, -1) for handle in objects.found_texts.handles], np.intp)
     is_empty = boxes[:, 2] <= boxes[:, 0]
     found: dict[int, list[Boxes]] = {}
-    for at in np.flatnonzero((owners < 0) & ~is_empty).tolist():
+    parts_of_names = np.flatnonzero((owners < 0) & ~is_empty).tolist()
+    count_marks, handles = pdfium_calls().count_marks, objects.found_texts.handles
+    if not any(count_marks(handles[at]) > 0 for at in parts_of_names):
+        parts_of_names = []  # nothing is named: PDFium leaves out glyphs without letters, as those that fill lines
+    for at in parts_of_names:
         near = [(_shared_width(boxes[at], boxes[other]), other) for other in _owned_around(owners, is_empty, at)]
         if near:
             found.setdefault(max(near)[1], []).append(boxes[at])
