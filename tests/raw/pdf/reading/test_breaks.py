@@ -74,3 +74,11 @@ def test_letters_that_browsers_join_are_words(tmp_path: Path) -> None:
     )
     content = f"BT /F 20 Tf 40 150 Td {ki}{ra}{blank}{ra}{ki} ET"
     assert shown(tmp_path, content) == "किर रकि"
+
+
+def test_right_to_left_pages_keep_line_ends_where_formulas_have_gaps(tmp_path: Path) -> None:
+    """Their lines are put in order by place: parts of a fraction in one line would mix."""
+    formula = f"{line('x', 40, 150, 20)}{line('2', 56, 165, 13)}"
+    hebrew = f"BT /F 20 Tf 40 60 Td {named('05D0', '(H) Tj 14 0 Td') * 8} ET"
+    assert shown(tmp_path, formula) == "x 2"
+    assert shown(tmp_path, formula + hebrew) == "x\n2\n" + "א" * 8
