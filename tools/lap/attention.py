@@ -38,6 +38,8 @@ def measure_attention(place: Place) -> dict[str, Any]:
     for family, attn in DRY_CASES if place.is_dry else CASES:
         try:
             found[f"{family} {attn}"] = _isolation(place, family, attn)
+        except ImportError as error:  # an attention that is not installed
+            found[f"{family} {attn}"] = {"skipped": first_line(error)}
         except Exception as error:  # whatever it is, the other cases are measured
             found[f"{family} {attn}"] = {"failed": first_line(error)}
     return found

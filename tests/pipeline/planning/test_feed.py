@@ -233,14 +233,21 @@ def test_a_name_that_is_too_long_for_a_socket(monkeypatch: pytest.MonkeyPatch, t
     folder.rmdir()
 
 
-def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
-    plan = a_plan(global_batch_size=2)
-    expected = rest(feed(plan, planning="thread"))
+@contextmanager
+def halted(plan: Planner) -> Iterator[tuple[StepFeed, list[tuple[StepPlan, object, object]], int]]:
+    """A feed whose planner was stopped after two steps: the feed, these steps, and the process."""
     with closing(feed(plan)) as apart:
         found = rest(islice(reading(apart), 2))
         assert apart._process is not None
         pid = apart._process.pid
         os.kill(pid, signal.SIGSTOP)
+        yield apart, found, pid
+
+
+def test_a_planner_that_halts_for_a_while_changes_nothing() -> None:
+    plan = a_plan(global_batch_size=2)
+    expected = rest(feed(plan, planning="thread"))
+    with halted(plan) as (apart, found, pid):
         goes_on = Timer(1.0, os.kill, (pid, signal.SIGCONT))
         goes_on.start()
         found += rest(apart)
@@ -254,11 +261,7 @@ def test_a_planner_that_halts_says_so_and_may_be_killed(
     monkeypatch.setattr("wdstream.pipeline.planning.frames.SILENT_S", 0.0)
     plan = a_plan(global_batch_size=2)
     expected = rest(feed(plan, planning="thread"))
-    with closing(feed(plan)) as apart:
-        found = rest(islice(reading(apart), 2))
-        assert apart._process is not None
-        pid = apart._process.pid
-        os.kill(pid, signal.SIGSTOP)
+    with halted(plan) as (apart, found, pid):
         reader = Thread(target=lambda: found.extend(rest(apart)), daemon=True)
         reader.start()
         wait_until(lambda: "no step came for 0 s" in caplog.text, "a warning")

@@ -18,13 +18,13 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from tests.helpers.training import Workplace
 from wdstream.config.watching import WatchConfig
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, TrainError
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.rollback import roll_back
 from wdstream.storage.json_lines import read_lines
 from wdstream.train import engine
 from wdstream.train.watch import trackers
-from wdstream.train.watch.trackers import Trackers, _plain, check_trackers
+from wdstream.train.watch.trackers import KnownRun, Trackers, _plain, check_trackers, read_known
 
 PLAIN = ("train.adapter={kind: lora, r: 4}", "train.max_steps=3", "train.checkpoint_every=2")
 EACH = ("train.checkpoint_every=1", "train.keep_every=1")
@@ -336,3 +336,19 @@ def test_real_ones_that_do_not_start(
     assert ended.returncode == 1 and len(own) == 1 and own[0].startswith(f"wdstream.train: train.trackers: {reason}"), (
         ended.stderr
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"wandb": 1}', '{"sent": 1}', '{"sent": {"wandb": {"train": "5"}}}']
+)
+def test_a_damaged_file_of_ids_is_named(tmp_path: Path, text: str) -> None:
+    files = RunLayout(tmp_path)
+    files.trackers.write_text(text)
+    with pytest.raises(TrainError, match=r"trackers\.json: expected an id for each tracker"):
+        read_known(files)
+
+
+def test_a_file_of_ids_of_before_has_no_steps(tmp_path: Path) -> None:
+    files = RunLayout(tmp_path)
+    files.trackers.write_text('{"wandb": "1f"}')
+    assert read_known(files) == {"wandb": KnownRun("1f", {})}

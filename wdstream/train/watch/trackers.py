@@ -176,6 +176,10 @@ def _sent(files: RunLayout, known: KnownRun) -> dict[str, int]:
     return last
 
 
+def _are_steps(steps: object) -> bool:
+    return isinstance(steps, dict) and all(type(step) is int for step in steps.values())
+
+
 @contextmanager
 def _starting() -> Iterator[None]:
     """For the block, mlflow tries an address for some 15 s, and not for 5 minutes: nobody trains meanwhile. And random
@@ -239,9 +243,9 @@ def read_known(files: RunLayout) -> dict[str, KnownRun]:
         tree = error
     sent: object = tree.pop(_SENT, {}) if isinstance(tree, dict) else {}  # files of before have none
     ids = tree if isinstance(tree, dict) and all(isinstance(value, str) for value in tree.values()) else None
-    if ids is None or not isinstance(sent, dict):
+    if ids is None or not isinstance(sent, dict) or not all(map(_are_steps, sent.values())):
         raise TrainError(
-            f"{files.trackers}: expected an id for each tracker, found {tree!r:.80}; without the file the trackers "
-            "begin new runs"
+            f"{files.trackers}: expected an id for each tracker and the last steps sent to it, found {tree!r:.80} and "
+            f"{sent!r:.80}; without the file the trackers begin new runs"
         )
     return {name: KnownRun(run_id, sent.get(name, {})) for name, run_id in ids.items()}
