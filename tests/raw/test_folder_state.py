@@ -1,14 +1,31 @@
 """wdstream/raw/folder_state.py: a folder that is as it was has the same state, and any change another one."""
 
 import os
+import tarfile
 from pathlib import Path
 
+from wdstream.pixels.header import image_size
 from wdstream.raw.folder_state import folder_state
 from wdstream.raw.listing import list_files
+from wdstream.shards.describe import TarRules
+from wdstream.shards.tar_folder import index_shards
 
 
 def state(raw: Path) -> str:
     return folder_state(raw, exclude=raw / "out", allow_outside_links=False)
+
+
+def test_an_index_beside_tars_is_no_source_of_pages(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("a page")
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name in ("good.txt", "../up.txt"):
+            tar.add(tmp_path / "t", name)
+    (tmp_path / "t").unlink()
+    index_shards(tmp_path, image_size, TarRules(skip_bad=True))
+    assert (tmp_path / "index/left_out.jsonl").read_text()  # would be rows without a text
+    found = list_files(tmp_path, exclude=tmp_path / "out")
+    assert [file.path for file in found.files] == ["s.tar"]
+    assert found.outputs == ("index",)
 
 
 def test_every_change_is_seen(tmp_path: Path) -> None:

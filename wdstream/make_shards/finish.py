@@ -52,7 +52,7 @@ class MakeShardsReport:
         num_bytes: of all tars.
         quarantined: pages and files that are not in it, as in quarantine.jsonl.
         ignored: files of no use, by suffix.
-        outputs: folders below the raw one that make-shards wrote, which are passed over.
+        outputs: folders below the raw one that wdstream wrote, which are passed over.
         left_to_rows: images that rows name.
         texts_left: text files that are not used.
         fingerprint: of the tokenizer whose column was written, or None.
@@ -193,7 +193,7 @@ class MakeShardsReport:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
         yield from self.texts_left.remarks()
         if self.outputs:
-            yield f"passed over, as make-shards wrote them: {_listed(self.outputs)}"
+            yield f"passed over, as wdstream wrote them: {_listed(self.outputs)}"
         if self.quarantined:
             yield f"{self.num_quarantined:,} quarantined: {self._next_step()}"
 

@@ -11,6 +11,7 @@ from wdstream.raw.remote.access import name_below, store_of
 
 OUTPUT_MARK = "make-shards.json"
 """The file by which the output of make-shards is known, and passed over."""
+_OF_AN_INDEX = frozenset({"index.json", "key_hash.npy"})
 _AT_ONCE = 1024
 
 
@@ -63,5 +64,7 @@ def is_read_by_name(name: str) -> bool:
 
 
 def is_output_folder(names: Sequence[str]) -> bool:
-    """Whether a folder with these names in it was written by make-shards."""
+    """Whether a folder with these names in it was written by make-shards, or is an index of the tars beside it."""
+    if _OF_AN_INDEX.issubset(names):
+        return True
     return OUTPUT_MARK in names and any(name.startswith((".make-shards", "shard-")) for name in names)

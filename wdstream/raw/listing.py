@@ -54,7 +54,7 @@ class Listing:
         files: raw files in the order of their paths, and of pages in a METS document, not yet surveyed.
         left_to_rows: paths of images that belong to the rows of a JSONL file.
         ignored: number of files of no use, by suffix, and of links to files that are read by their own names.
-        outputs: folders that are passed over, as an earlier job of make-shards wrote them.
+        outputs: folders that are passed over, as make-shards or index wrote them before.
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
         texts_left: text files that are not used.
