@@ -15,7 +15,7 @@ def state(raw: Path) -> str:
     return folder_state(raw, exclude=raw / "out", allow_outside_links=False)
 
 
-def test_an_index_beside_tars_is_no_source_of_pages(tmp_path: Path) -> None:
+def test_an_index_next_to_tars_is_no_source_of_pages(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("a page")
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for name in ("good.txt", "../up.txt"):

@@ -64,7 +64,7 @@ def is_read_by_name(name: str) -> bool:
 
 
 def is_output_folder(names: Sequence[str]) -> bool:
-    """Whether a folder with these names in it was written by make-shards, or is an index of the tars beside it."""
+    """Whether a folder with these names in it was written by make-shards, or is an index of the tars next to it."""
     if _OF_AN_INDEX.issubset(names):
         return True
     return OUTPUT_MARK in names and any(name.startswith((".make-shards", "shard-")) for name in names)
