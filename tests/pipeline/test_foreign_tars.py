@@ -33,7 +33,7 @@ from wdstream.pixels.header import image_size
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 from wdstream.testing import assert_resumes_exactly
 from wdstream.tiling.policy import TilingPolicy
 
@@ -50,7 +50,7 @@ class Found:
 
 
 def through_index(folder: Path) -> Found:
-    report = index_shards(folder, image_size)
+    report = TarFolder(folder, image_size).index()
     shards = Shards.open(folder)
     pages = [shards.read_page(row) for row in range(len(shards))]
     return Found({page.key: page for page in pages}, {bad.key: bad.reason for _, bad in report.failures})
@@ -165,7 +165,7 @@ def test_cases_with_a_reason(name: str, reason: str, tmp_path: Path, family: Fam
     """Nothing trainable is an error, which says why."""
     folder = Path(shutil.copytree(CASES / name, tmp_path / name))
     with pytest.raises(ShardError, match="no sample of these tars can be used") as refused:
-        index_shards(folder, image_size)
+        TarFolder(folder, image_size).index()
     assert reason in str(refused.value)
     assert all(reason in why for why in through_nodes(folder).bad.values())
     assert not through_nodes(folder).pages
@@ -178,7 +178,7 @@ def test_compressed_tars_are_streamed(tmp_path: Path, family: Family) -> None:
     for name in ("gz", "gz_named_tar"):
         folder = Path(shutil.copytree(CASES / name, tmp_path / name))
         with pytest.raises(ShardError, match="compressed"):
-            index_shards(folder, image_size)
+            TarFolder(folder, image_size).index()
         assert through_nodes(folder).pages["a"].segments == text_page("A")
         assert through_stream(folder, family).pages["a"].segments == text_page("A")
 
@@ -330,11 +330,11 @@ def test_parts_under_other_names_or_not_neighbours(kind: str, tmp_path: Path) ->
     names = APART[kind]
     write(tmp_path / "s.tar", {name: data[name.rpartition(".")[2].lower()] for name in names})
     with pytest.raises(ShardError, match="apart, the other half"):
-        index_shards(tmp_path, image_size)
+        TarFolder(tmp_path, image_size).index()
     with pytest.raises(ShardError, match="are apart"):
         list(ReadTars([str(tmp_path / "s.tar")]))
     write(tmp_path / "s.tar", {name: data[name.rpartition(".")[2].lower()] for name in names} | {"z.txt": b"z"})
-    report = index_shards(tmp_path, image_size, TarRules(skip_bad=True))
+    report = TarFolder(tmp_path, image_size, TarRules(skip_bad=True)).index()
     kept = {"b", "z"} if "b.txt" in names else {"z"}
     assert {page.key for page in map(Shards.open(report.folder).read_page, range(len(kept)))} == kept
 

@@ -8,7 +8,7 @@ from wdstream.pixels.header import image_size
 from wdstream.raw.folder_state import folder_state
 from wdstream.raw.listing import list_files
 from wdstream.shards.describe import TarRules
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 
 def state(raw: Path) -> str:
@@ -21,7 +21,7 @@ def test_an_index_next_to_tars_is_no_source_of_pages(tmp_path: Path) -> None:
         for name in ("good.txt", "../up.txt"):
             tar.add(tmp_path / "t", name)
     (tmp_path / "t").unlink()
-    index_shards(tmp_path, image_size, TarRules(skip_bad=True))
+    TarFolder(tmp_path, image_size, TarRules(skip_bad=True)).index()
     assert (tmp_path / "index/left_out.jsonl").read_text()  # would be rows without a text
     found = list_files(tmp_path, exclude=tmp_path / "out")
     assert [file.path for file in found.files] == ["s.tar"]

@@ -12,14 +12,14 @@ from tests.shards.test_index_scan import write_foreign
 from wdstream.errors import ShardError
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number in range(3):
         write_foreign(tmp_path / f"s-{number}.tar", pages(f"{number}", 4), mtime=0)
-    index_shards(tmp_path, measure)
+    TarFolder(tmp_path, measure).index()
     return tmp_path
 
 
@@ -60,26 +60,26 @@ def test_a_damaged_tar_is_refused_whatever_else_is_damaged(folder: Path, files: 
             (folder / name).write_bytes(right[name][: len(right[name]) // 2])
     wrong = contents(folder)
     with pytest.raises(ShardError, match=r"1 shards are not as they were [^:]*:\n  s-1\.tar: .* expected") as caught:
-        index_shards(folder, measure, rebuild=True)
+        TarFolder(folder, measure).index(rebuild=True)
     assert "bring the files back from a copy" in str(caught.value)
     assert {name: data for name, data in contents(folder).items() if name in wrong and "s-1" in name} == {
         name: data for name, data in wrong.items() if "s-1" in name
     }
     (folder / "s-1.tar").write_bytes(right["s-1.tar"])
-    index_shards(folder, measure)
+    TarFolder(folder, measure).index()
     assert contents(folder) == right
 
 
 def test_what_differs_is_named_by_page(folder: Path) -> None:
     damage(folder / "s-1.tar")
     with pytest.raises(ShardError, match=r"s-1\.tar: 1/p0000: checksum [0-9a-f]{8} expected of 2560 bytes at byte 0, "):
-        index_shards(folder, measure, rebuild=True)
+        TarFolder(folder, measure).index(rebuild=True)
     (folder / "s-1.meta.npz").unlink()  # then the columns of the index know
     with pytest.raises(ShardError, match=r"s-1\.tar: 1/p0000: checksum [0-9a-f]{8} expected of 2560 bytes at byte 0, "):
-        index_shards(folder, measure)
+        TarFolder(folder, measure).index()
     (folder / "index" / "crc.npy").unlink()  # then only the digest
     with pytest.raises(ShardError, match=r"s-1\.tar: its content has the digest [0-9a-f]{32}, [0-9a-f]{32} expected"):
-        index_shards(folder, measure)
+        TarFolder(folder, measure).index()
 
 
 @pytest.mark.parametrize(
@@ -104,27 +104,27 @@ def test_gone_grown_cut_and_swapped_shards_are_refused(
     listed = (folder / "index" / "index.json").read_bytes()
     for rules in (TarRules(), TarRules(skip_bad=True)):
         with pytest.raises(ShardError, match=line):
-            index_shards(folder, measure, rules)
+            TarFolder(folder, measure, rules).index()
     assert (folder / "index" / "index.json").read_bytes() == listed
 
 
 def test_what_somebody_changed_on_purpose_is_taken_when_asked(folder: Path) -> None:
     damage(folder / "s-1.tar")
     (folder / "s-2.tar").unlink()
-    report = index_shards(folder, measure, rebuild=True, accept_changed=True)
+    report = TarFolder(folder, measure).index(rebuild=True, accept_changed=True)
     assert report.notes == (
         "1 shards are not as the index before listed them: s-1.tar",
         "1 shards of the index before are not there: s-2.tar",
     )
     assert Shards.open(folder).key(4) == "1/p0000"
-    assert index_shards(folder, measure, rebuild=True).is_new is False  # and is what is known from now on
+    assert TarFolder(folder, measure).index(rebuild=True).is_new is False  # and is what is known from now on
 
 
 def test_new_tars_and_other_keys_need_no_permission(folder: Path) -> None:
     """The bytes that are listed are as they were."""
     write_foreign(folder / "s-3.tar", pages("3", 2), mtime=0)
-    assert index_shards(folder, measure).catalog.num_samples == 14
-    report = index_shards(folder, measure, TarRules(prefix_keys=True))
+    assert TarFolder(folder, measure).index().catalog.num_samples == 14
+    report = TarFolder(folder, measure, TarRules(prefix_keys=True)).index()
     assert Shards.open(folder).key(0) == "s-0.tar/0/p0000"
     assert report.notes == ("4 shards are not as the index before listed them: s-0.tar, s-1.tar, s-2.tar, s-3.tar",)
 
@@ -133,4 +133,4 @@ def test_leaving_out_a_repeated_key_does_not_index_damage_next_to_it(folder: Pat
     damage(folder / "s-2.tar")
     write_foreign(folder / "s-1a.tar", {"2/p0003": pages("2", 4)["2/p0003"]}, mtime=0)
     with pytest.raises(ShardError, match="2/p0000: checksum"):
-        index_shards(folder, measure, TarRules(skip_bad=True))
+        TarFolder(folder, measure, TarRules(skip_bad=True)).index()

@@ -16,7 +16,7 @@ from wdstream.shards.describe import describe_tar
 from wdstream.shards.index import merge_index
 from wdstream.shards.meta import load_complete
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 
 def write_foreign(path: Path, samples: dict[str, dict[str, bytes]], **options: Any) -> None:
@@ -38,7 +38,7 @@ def test_tars_of_webdataset_are_indexed_and_read(tmp_path: Path) -> None:
     for name, samples in content.items():
         write_foreign(tmp_path / name, samples)  # times of now: a PAX header before every member
     seen: list[tuple[int, int]] = []
-    report = index_shards(tmp_path, measure, on_progress=lambda done, total: seen.append((done, total)))
+    report = TarFolder(tmp_path, measure, on_progress=lambda done, total: seen.append((done, total))).index()
     assert (report.catalog.num_samples, report.failures, report.skipped) == (18, (), ())
     total = sum((tmp_path / name).stat().st_size for name in content)
     assert len(seen) == 3
@@ -77,7 +77,7 @@ def test_samples_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> N
     }
     samples |= {"video": {"mp4": b""}} | pages("z", 1)
     write_foreign(tmp_path / "s.tar", samples)
-    report = index_shards(tmp_path, measure)
+    report = TarFolder(tmp_path, measure).index()
     assert report.catalog.num_samples == 4
     assert [(shard, failure.key) for shard, failure in report.failures] == [
         ("s.tar", "bad"),
@@ -106,7 +106,7 @@ IMAGE = fake_image(1, 1)
 def test_tars_that_cannot_serve(tmp_path: Path, names: dict[str, bytes], message: str) -> None:
     write_tar(tmp_path / "s.tar", names)
     with pytest.raises(ShardError, match=rf"(?s)1 of 1 tars cannot be indexed.*s\.tar.*{message}"):
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
 
 
 def test_all_bad_tars_are_named_and_the_good_ones_described(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_all_bad_tars_are_named_and_the_good_ones_described(tmp_path: Path) -> N
         file.truncate(5000)
     (tmp_path / "s-2.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(ShardError, match=r"(?s)2 of 4 .*s-1\.tar: .*\n.*s-2\.tar: .*checksum"):
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
     assert load_complete(tmp_path / "s-3.tar").num_samples == 4
 
 
@@ -131,11 +131,11 @@ def test_truncated_tar_is_refused_wherever_it_is_cut(tmp_path: Path, size: int) 
 
 def test_tar_that_changed_is_described_again(tmp_path: Path) -> None:
     write_foreign(tmp_path / "s.tar", pages("a", 2))
-    before = index_shards(tmp_path, measure).catalog.fingerprint
+    before = TarFolder(tmp_path, measure).index().catalog.fingerprint
     write_foreign(tmp_path / "s.tar", pages("a", 4))
     with pytest.raises(ShardError, match=r"s\.tar: .* bytes expected, found"):
-        index_shards(tmp_path, measure)
-    after = index_shards(tmp_path, measure, accept_changed=True)
+        TarFolder(tmp_path, measure).index()
+    after = TarFolder(tmp_path, measure).index(accept_changed=True)
     assert (after.catalog.num_samples, after.is_new) == (4, True)
     assert after.catalog.fingerprint != before
 
@@ -143,15 +143,15 @@ def test_tar_that_changed_is_described_again(tmp_path: Path) -> None:
 def test_rebuild_finds_what_changed_without_changing_the_size(tmp_path: Path) -> None:
     samples = pages("a", 2)
     write_foreign(tmp_path / "s.tar", samples, mtime=0)
-    index_shards(tmp_path, measure)
+    TarFolder(tmp_path, measure).index()
     samples["a/p0000"]["txt"] = samples["a/p0000"]["txt"].upper()
     write_foreign(tmp_path / "s.tar", samples, mtime=0)
-    assert index_shards(tmp_path, measure).is_new is False
+    assert TarFolder(tmp_path, measure).index().is_new is False
     with pytest.raises(ShardError, match="checksum"):
         Shards.open(tmp_path).read(0)
     with pytest.raises(ShardError, match=r"s.tar: a/p0000: checksum [0-9a-f]{8} expected of"):
-        index_shards(tmp_path, measure, rebuild=True)
-    assert index_shards(tmp_path, measure, rebuild=True, accept_changed=True).is_new is True
+        TarFolder(tmp_path, measure).index(rebuild=True)
+    assert TarFolder(tmp_path, measure).index(rebuild=True, accept_changed=True).is_new is True
     assert Shards.open(tmp_path).read(0) == ("a/p0000", samples["a/p0000"])
 
 
@@ -161,9 +161,9 @@ def test_several_processes_give_the_same_index(tmp_path: Path) -> None:
     for number in range(3):
         write_foreign(one / f"s-{number}.tar", pages(f"{number}", 3), mtime=0)
     shutil.copytree(one, two)
-    index_shards(one, measure)
+    TarFolder(one, measure).index()
     seen: list[int] = []
-    index_shards(two, measure, workers=2, on_progress=lambda done, _: seen.append(done))
+    TarFolder(two, measure, workers=2, on_progress=lambda done, _: seen.append(done)).index()
     assert len(seen) == 3
     for path in one.rglob("*.*"):
         assert (two / path.relative_to(one)).read_bytes() == path.read_bytes()

@@ -19,7 +19,7 @@ from wdstream.shards.meta import load_meta
 from wdstream.shards.metadata import MAX_CHARS, PageMetadata, ShardMetadata
 from wdstream.shards.page_members import page_from_members
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 from wdstream.shards.token_columns import write_token_column
 from wdstream.shards.writer import SampleEntry, ShardWriter
 
@@ -82,7 +82,7 @@ def test_tars_described_again_have_the_columns_and_the_digest_of_the_writer(tmp_
     folder = write(tmp_path / "f", TWO)
     before = merge_index(folder).catalog
     write_token_column(folder, "ab" * 8, [1, 2, 3, 4])
-    report = index_shards(folder, measure, rebuild=True)
+    report = TarFolder(folder, measure).index(rebuild=True)
     assert report.catalog.fingerprint == before.fingerprint
     assert report.catalog.metadata == before.metadata
     assert Shards.open(folder).tokens("ab" * 8).tolist() == [1, 2, 3, 4]
@@ -169,7 +169,7 @@ def test_shards_of_before_have_no_columns_until_they_are_read_again(tmp_path: Pa
     why = Shards.open(folder).why_no_metadata("language")
     assert why is not None
     assert f"`wdstream index {folder} --rebuild` reads them" in why
-    index_shards(folder, measure, rebuild=True)
+    TarFolder(folder, measure).index(rebuild=True)
     assert column(Shards.open(folder), "language") == ["de", "en", None, "ar"]
 
 

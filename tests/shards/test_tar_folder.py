@@ -21,7 +21,7 @@ from wdstream.pixels.header import image_size
 from wdstream.report.console import PrintableConsole
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 CASES = DATA / "cases" / "tars"
 IMAGE = fake_image(4, 3)
@@ -52,7 +52,7 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
     for name in ("d.tar", "e.tar"):
         write_tar(tmp_path / name, [("twin.txt", b"t")])
     with pytest.raises(ShardError) as refused:
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
     message = str(refused.value)
     assert "3 of 5 tars cannot be indexed" in message
     assert "the key 'twin' is in d.tar and in e.tar" in message
@@ -61,7 +61,7 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
     assert "c.tar: no tar header at byte 0" in message
     assert message.endswith("with --skip-bad")
 
-    report = index_shards(tmp_path, measure, SKIP)
+    report = TarFolder(tmp_path, measure, SKIP).index()
     shards = Shards.open(tmp_path)
     assert [shards.key(row) for row in range(len(shards))] == ["good", "b", "c", "twin"]
     assert [(line["shard"], line["key"]) for line in left_out(tmp_path)] == [
@@ -79,7 +79,7 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
 def test_a_line_end_in_a_key_makes_no_line_of_its_own(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar", [("good.txt", b"t"), ("../up\nleft out of s: good.txt", b"t")])
     printed = io.StringIO()
-    index_shards(tmp_path, measure, SKIP).print(PrintableConsole(file=printed, width=300))
+    TarFolder(tmp_path, measure, SKIP).index().print(PrintableConsole(file=printed, width=300))
     [line] = [line for line in printed.getvalue().splitlines() if line.startswith("left out of")]
     assert line.startswith("left out of s.tar: ../up⏎left out of s: good: the key ")
 
@@ -87,7 +87,7 @@ def test_a_line_end_in_a_key_makes_no_line_of_its_own(tmp_path: Path) -> None:
 def test_of_many_troubles_fifty_are_named_and_all_counted(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar", [(f"../{number:03d}.txt", b"t") for number in range(80)])
     with pytest.raises(ShardError, match=r"80 of 80 samples have bad names") as refused:
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
     assert len(str(refused.value).splitlines()) == 53
     assert "more" in str(refused.value)
 
@@ -95,15 +95,15 @@ def test_of_many_troubles_fifty_are_named_and_all_counted(tmp_path: Path) -> Non
 def test_keys_of_two_tars_are_refused_kept_once_or_prefixed(tmp_path: Path) -> None:
     folder = case("dup_across", tmp_path)
     with pytest.raises(ShardError, match=r"1 keys are not unique[^:]*:\n  the key 'a' is in s-000000\.tar and in s-"):
-        index_shards(folder, image_size)
+        TarFolder(folder, image_size).index()
     with pytest.raises(ShardError, match="--prefix-keys"):
-        index_shards(folder, image_size)
-    report = index_shards(folder, image_size, SKIP)
+        TarFolder(folder, image_size).index()
+    report = TarFolder(folder, image_size, SKIP).index()
     assert report.catalog.num_samples == 1
     assert left_out(folder) == [
         {"shard": "s-000001.tar", "key": "a", "reason": "the key 'a' is in s-000000.tar and in s-000001.tar"}
     ]
-    index_shards(folder, image_size, TarRules(prefix_keys=True))
+    TarFolder(folder, image_size, TarRules(prefix_keys=True)).index()
     shards = Shards.open(folder)
     assert [shards.key(row) for row in range(2)] == ["s-000000.tar/a", "s-000001.tar/a"]
     assert [shards.read_page(row).key for row in range(2)] == ["s-000000.tar/a", "s-000001.tar/a"]
@@ -115,8 +115,8 @@ def test_keys_of_two_tars_are_refused_kept_once_or_prefixed(tmp_path: Path) -> N
 def test_dotted_keys_are_refused_and_read_where_that_is_asked_for(tmp_path: Path) -> None:
     folder = case("dotted", tmp_path)
     with pytest.raises(ShardError, match=r"'doc\.v2\.jpg' has a dot in its key.*--key dotted"):
-        index_shards(folder, image_size)
-    index_shards(folder, image_size, TarRules(keys="dotted"))
+        TarFolder(folder, image_size).index()
+    TarFolder(folder, image_size, TarRules(keys="dotted")).index()
     shards = Shards.open(folder)
     page = shards.read_page(0)
     assert (len(shards), shards.key(0), page.key, len(page.images)) == (1, "doc.v2", "doc.v2", 1)
@@ -127,7 +127,7 @@ def test_dotted_keys_are_refused_and_read_where_that_is_asked_for(tmp_path: Path
 def test_dotted_keys_that_webdataset_takes_for_one_sample(tmp_path: Path) -> None:
     members = [(f"doc.v{n}.{suffix}", data) for n in (1, 2) for suffix, data in (("jpg", IMAGE), ("txt", b"%d" % n))]
     write_tar(tmp_path / "s.tar", members)
-    index_shards(tmp_path, measure, TarRules(keys="dotted", prefix_keys=True))
+    TarFolder(tmp_path, measure, TarRules(keys="dotted", prefix_keys=True)).index()
     shards = Shards.open(tmp_path)
     assert [shards.read(row)[1]["txt"] for row in range(2)] == [b"1", b"2"]
     assert [shards.key(row) for row in range(2)] == ["s.tar/doc.v1", "s.tar/doc.v2"]
@@ -139,9 +139,9 @@ def test_images_and_texts_that_are_apart_in_a_tar(tmp_path: Path, first: str) ->
     second = "txt" if first == "jpg" else "jpg"
     write_tar(tmp_path / "s.tar", [(f"{key}.{name}", parts[name]) for name in (first, second) for key in "abc"])
     with pytest.raises(ShardError, match=r"6 of 6 samples have bad names.*\n.*'a': its image and its text are apart"):
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
     with pytest.raises(ShardIndexError, match="no sample of these tars can be used"):
-        index_shards(tmp_path, measure, SKIP)
+        TarFolder(tmp_path, measure, SKIP).index()
 
 
 @pytest.mark.parametrize("names", [("a.tar", "b.tar"), ("b.tar", "a.tar")])
@@ -150,23 +150,23 @@ def test_images_and_texts_in_tars_of_their_own(tmp_path: Path, names: tuple[str,
     write_tar(tmp_path / names[1], [(f"{key}.txt", b"text") for key in "xyz"])
     for rules in (TarRules(), TarRules(prefix_keys=True)):
         with pytest.raises(ShardError, match="the image and the text of one sample, which are apart"):
-            index_shards(tmp_path, measure, rules)
+            TarFolder(tmp_path, measure, rules).index()
     with pytest.raises(ShardIndexError, match="no sample of these tars can be used"):
-        index_shards(tmp_path, measure, SKIP)
+        TarFolder(tmp_path, measure, SKIP).index()
 
 
 def test_images_without_text_are_no_index(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar", [("a.jpg", IMAGE), ("b.jpg", IMAGE)])
     with pytest.raises(ShardIndexError, match="none of its 2 samples has text, so there is nothing to train on"):
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
     assert not (tmp_path / "index").exists()
 
 
 def test_compressed_tars_are_named(tmp_path: Path) -> None:
     with pytest.raises(ShardIndexError, match=r"s-000000\.tar\.gz: compressed: repack it with `wdstream make-shards /"):
-        index_shards(case("gz", tmp_path), image_size)
+        TarFolder(case("gz", tmp_path), image_size).index()
     with pytest.raises(ShardError, match=r"s-000000\.tar: compressed with gzip: repack it with `wdstream"):
-        index_shards(case("gz_named_tar", tmp_path), image_size)
+        TarFolder(case("gz_named_tar", tmp_path), image_size).index()
 
 
 def test_what_is_not_read_is_named_next_to_good_tars(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_what_is_not_read_is_named_next_to_good_tars(tmp_path: Path) -> None:
         write_tar(tmp_path / name, [("a.txt", b"text")])
     for name in ("x.tar.gz", "x.tgz", "x.tar.zst", "x.tar.bz2"):
         (tmp_path / name).write_bytes(gzip.compress(b""))
-    report = index_shards(tmp_path, measure)
+    report = TarFolder(tmp_path, measure).index()
     assert report.catalog.num_samples == 1
     assert [name for name, _ in report.skipped] == [
         "LOUD.TAR",
@@ -194,13 +194,13 @@ def test_tars_joined_by_cat_are_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "two", [("b.txt", b"b")])
     (tmp_path / "s.tar").write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
     with pytest.raises(ShardError, match=r"s\.tar: there is more after the end of the archive"):
-        index_shards(tmp_path, measure)
+        TarFolder(tmp_path, measure).index()
 
 
 @pytest.mark.parametrize("name", ["hardlink", "symlink"])
 def test_a_sample_with_a_link_is_left_out(name: str, tmp_path: Path) -> None:
     folder = case(name, tmp_path)
-    report = index_shards(folder, image_size)
+    report = TarFolder(folder, image_size).index()
     shards = Shards.open(folder)
     assert [shards.key(row) for row in range(len(shards))] == ["a"]
     ((shard, failure),) = report.failures
@@ -224,7 +224,7 @@ def test_tars_of_gnu_tar_with_links_sparse_files_and_labels(tmp_path: Path) -> N
         names = ["a.txt", "b.txt", "c.txt", "d.txt"]
         tar = ["tar", "-S", f"--format={form}", "-V", "label.txt", "-cf", str(folder / "s.tar"), "-C", str(raw), *names]
         subprocess.run(tar, check=True)
-        report = index_shards(folder, measure)
+        report = TarFolder(folder, measure).index()
         shards = Shards.open(folder)
         assert [shards.key(row) for row in range(len(shards))] == ["a", "d"], number
         reasons = {failure.key: failure.reason for _, failure in report.failures}
@@ -235,7 +235,7 @@ def test_tars_of_gnu_tar_with_links_sparse_files_and_labels(tmp_path: Path) -> N
 def test_an_index_of_before_is_not_trusted_with_links(tmp_path: Path) -> None:
     """Rows of such samples, in an index that an earlier version wrote, fail one by one."""
     folder = case("hardlink", tmp_path)
-    index_shards(folder, image_size)
+    TarFolder(folder, image_size).index()
     shards = Shards.open(folder)
     data = (folder / "s-000000.tar").read_bytes()
     start = int(shards.offset[0] + shards.nbytes[0])
@@ -250,6 +250,6 @@ def test_sound_tars_have_no_list(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "s.tar")) as writer:
         for key, members in pages("a", 3).items():
             writer.write({"__key__": key, **members})
-    report = index_shards(tmp_path, measure, SKIP)
+    report = TarFolder(tmp_path, measure, SKIP).index()
     assert (report.catalog.num_samples, report.skipped, report.failures) == (3, (), ())
     assert not (tmp_path / "index" / "left_out.jsonl").exists()

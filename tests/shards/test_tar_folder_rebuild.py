@@ -14,7 +14,7 @@ from tests.shards.test_tar_folder import write_tar
 from wdstream.errors import ShardError
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 from wdstream.shards.token_columns import write_token_column
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
@@ -37,7 +37,7 @@ def tars(folder: Path) -> Path:
 
 
 def indexed(folder: Path) -> Path:
-    index_shards(tars(folder), measure, by_map(TEXT))
+    TarFolder(tars(folder), measure, by_map(TEXT)).index()
     write_token_column(folder, NAME, [3, 3])
     return folder
 
@@ -79,17 +79,17 @@ def test_one_that_fails_leaves_all_as_it_was(
         message = "b.tar"
     before = files(folder)
     with pytest.raises(ShardError, match=message):
-        index_shards(folder, measure, rules, rebuild=True, accept_changed=accept_changed)
+        TarFolder(folder, measure, rules).index(rebuild=True, accept_changed=accept_changed)
     assert files(folder) == before
     assert Shards.open(folder).tokens(NAME).tolist() == [3, 3]
 
 
 def test_one_that_succeeds_is_what_a_first_one_is(tmp_path: Path) -> None:
     folder = indexed(tmp_path / "shards")
-    index_shards(folder, measure, by_map(CAPTION), rebuild=True)
+    TarFolder(folder, measure, by_map(CAPTION)).index(rebuild=True)
     assert read(folder) == ("name of a name of b", ["text"])
     first = tars(tmp_path / "first")
-    index_shards(first, measure, by_map(CAPTION))
+    TarFolder(first, measure, by_map(CAPTION)).index()
     assert files(folder) == files(first)
 
 
@@ -98,7 +98,7 @@ def test_what_is_damaged_may_be_left_out(tmp_path: Path) -> None:
     with (folder / "b.tar").open("r+b") as file:
         file.write(b"\xff" * 600)
     rules = TarRules(skip_bad=True, rows=by_map(CAPTION).rows)
-    report = index_shards(folder, measure, rules, rebuild=True)
+    report = TarFolder(folder, measure, rules).index(rebuild=True)
     assert [name for name, _ in report.skipped] == ["b.tar"]
     assert read(folder)[0] == "name of a"
     assert not (folder / "b.meta.npz").exists()
@@ -118,10 +118,10 @@ from tests.helpers.fake_shards import measure
 from tests.helpers.kills import killed
 from tests.shards.test_tar_folder_rebuild import CAPTION, by_map, files, indexed, read
 from wdstream.errors import ShardError
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 def rebuild(folder):
-    index_shards(folder, measure, by_map(CAPTION), rebuild=True)
+    TarFolder(folder, measure, by_map(CAPTION)).index(rebuild=True)
 
 base = Path(sys.argv[1])
 start, clean = indexed(base / "start"), base / "clean"
@@ -139,7 +139,7 @@ while True:
         assert "run `wdstream index" in str(error), error
         seen.append("none")
     other = Path(shutil.copytree(folder, base / "again"))
-    index_shards(other, measure)  # by the map that is there, whichever
+    TarFolder(other, measure)  # by the map that is there, whichever
     after.append(states.index(read(other)))
     shutil.rmtree(other)
     rebuild(folder)

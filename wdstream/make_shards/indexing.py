@@ -26,7 +26,7 @@ from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.index import IndexReport
 from wdstream.shards.reader import Shards
 from wdstream.shards.samples.told import reading_of_sample
-from wdstream.shards.tar_folder import OnBytes, OnFiles, index_shards
+from wdstream.shards.tar_folder import OnBytes, OnFiles, TarFolder
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.engines.mapping import on_every_machine
 from wdstream.storage.engines.settings import EngineSettings
@@ -218,19 +218,17 @@ def index_folder(
     """
     counter = open_counter(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
     with set_to_index(shards, out) as (of, tars):
-        index = index_shards(
+        index = TarFolder(
             of.folder,
             image_size,
             rules,
             workers=workers,
             engine=engine,
-            rebuild=rebuild,
             recorded=recorded_digests(of.folder),
-            accept_changed=accept_changed,
             on_progress=on_progress,
             tars=tars,
             keep=None if of.copy is None else of.copy.send,
-        )
+        ).index(rebuild=rebuild, accept_changed=accept_changed)
         recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
         opened = of.open()
         is_here = engine.engine == "local"

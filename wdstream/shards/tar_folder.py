@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from wdstream.errors import ConfigError, ShardError, ShardIndexError
@@ -34,188 +34,227 @@ _REBUILT = "rebuild.tmp"
 """In `index/`: what tars are described as again, until all are; the index that is there stays until then."""
 _MAX_FOLDERS = 1000
 """Folders below the shards that are looked into for tars."""
+_LOCAL = EngineSettings()
 
 
-def index_shards(
-    folder: Path,
-    image_size: ImageSize,
-    rules: TarRules = PLAIN_TAR,
-    *,
-    workers: int | None = 1,
-    engine: EngineSettings | None = None,
-    rebuild: bool = False,
-    recorded: Mapping[str, str] | None = None,
-    accept_changed: bool = False,
-    on_progress: OnBytes | None = None,
-    tars: TarList | None = None,
-    keep: OnFiles | None = None,
-) -> IndexReport:
-    """Describe every tar in `folder` that has no idx and meta that fit, then merge the index.
+@dataclass(frozen=True, slots=True)
+class TarFolder:
+    """A folder of tars to be described, written by anyone; idx, meta and `index/` are written next to them.
 
-    An index that is there lists what its shards were. A shard that is so again is taken without a word, new ones are
-    added, and one that is not as it was refuses the whole, so that damage is never indexed. Where all are described
-    again, the index and what it was made of stay as they are until all could be.
-
-    Args:
-        folder: holds the tars, written by anyone; idx, meta and `index/` are written next to them.
+    Attributes:
+        folder: holds the tars, or only what describes them.
         image_size: (width, height) of an image after EXIF rotation, from its bytes; with several workers, a function
             of a module.
         rules: how keys are read, and whether bad tars, and bad or repeated keys, are left out rather than refused.
         workers: processes, or tasks of a cluster at a time; each describes one shard. None for all that there are.
-        engine: who describes tars; processes of this machine when left out.
-        rebuild: describe all tars again, those that seem complete too.
-        recorded: digests of shards by file name, as who made them recorded them.
-        accept_changed: take shards as they are now, whatever they were.
+        engine: who describes tars.
+        recorded: digests of shards by file name, as who made the shards recorded them.
         on_progress: called after each shard with bytes done and bytes in total.
         tars: those of the set, where they are not in `folder`.
         keep: called with names of files in `folder` that are complete, so that a run after a kill need not make them
             again, where `folder` is a copy of what is elsewhere.
-
-    Raises:
-        ForbiddenFileError, StorageFailureError: tars that are elsewhere cannot be read.
-        ShardError: when tars are broken or cannot serve as shards, keys are repeated, or shards are not as they were,
-            naming all; whatever can be described is by then.
-        ShardIndexError: when there is no tar, or no sample with text.
     """
-    shards = _Shards(folder=folder, tars=tars, keep=keep, engine=engine or EngineSettings())
-    elsewhere = tuple(_not_read(folder)) if tars is None else tars.skipped
-    rules, is_other_map = _with_map(folder, rules, rebuild=rebuild)
-    if is_other_map and not rebuild:
-        _forget(shards, rules)
-    accept_changed = accept_changed or is_other_map
-    known = NOTHING_KNOWN if accept_changed else KnownShards.read(folder, recorded or {})
-    todo = [folder / name for name in shards.there() if rebuild or not _fits(shards, name, rules, known)]
-    with _apart(folder, is_wanted=rebuild) as apart:
-        broken, changed = _describe(shards, todo, image_size, rules, known, apart, workers, on_progress)
-        changed |= known.gone(shards.there())
-        if changed:
-            raise ShardError(describe_changed(folder, changed))
-        metas = _complete_metas(shards, broken, apart)
-        repeated = _repeated(metas, rules)
-        if not rules.skip_bad:
-            _refuse_bad(folder, broken, len(todo), repeated)
-        _leave_out_repeated(shards, metas, repeated, image_size, rules, apart)
-        _refuse_untrainable(folder, metas, (*elsewhere, *sorted(broken.items())))
-        if is_other_map and rebuild:
-            _forget(shards, rules)
-        for name in broken:
-            ShardPaths.of(folder / name).meta.unlink(missing_ok=True)  # of better days
-        if apart is not None:
-            _put_in_place(folder, metas, apart)
-    report = merge_index(folder, tars=tars)
-    skipped = dict(report.skipped) | broken | dict(elsewhere)
-    report = replace(report, skipped=tuple(sorted(skipped.items())))
-    write_left_out(report)
-    return report
-
-
-def describe_part(
-    folder: Path,
-    image_size: ImageSize,
-    rules: TarRules,
-    part: WorkPart,
-    *,
-    workers: int | None = 1,
-    engine: EngineSettings | None = None,
-    recorded: Mapping[str, str] | None = None,
-    on_progress: OnBytes | None = None,
-    tars: TarList | None = None,
-    keep: OnFiles | None = None,
-    fetch: OnFiles | None = None,
-) -> tuple[int, int]:
-    """Describe the tars of one part that have no idx and meta that fit, and leave index and other tars as they are.
-
-    `index_shards` describes what is then missing, and merges all.
-
-    Args:
-        folder, image_size, rules, workers, engine, recorded, on_progress, tars, keep: see `index_shards`.
-        part: whose tars, by their places in the list of all.
-        fetch: called with names of what may describe them, to be brought to `folder` where they are there.
-
-    Returns:
-        How many tars the part has, and how many of them were described now.
-
-    Raises:
-        ConfigError: the folder was indexed by another map.
-        ShardError: tars are broken, or not as they were, naming all; the others are described.
-    """
-    rules, is_other_map = _with_map(folder, rules, rebuild=False)
-    if is_other_map:
-        raise ConfigError(
-            f"part: {folder} is described without a map so far; a map is given to the whole, without --part"
-        )
-    shards = _Shards(folder=folder, tars=tars, keep=keep, engine=engine or EngineSettings())
-    known = KnownShards.read(folder, recorded or {})
-    own = [name for number, name in enumerate(shards.there()) if part.owns(number)]
-    if fetch is not None:
-        fetch([ShardPaths.of(Path(name)).meta.name for name in own])
-    todo = [folder / name for name in own if not _fits(shards, name, rules, known)]
-    broken, changed = _describe(shards, todo, image_size, rules, known, None, workers, on_progress)
-    if changed:
-        raise ShardError(describe_changed(folder, changed))
-    if not rules.skip_bad:
-        _refuse_bad(folder, broken, len(own), [])
-    return len(own), len(todo) - len(broken)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shards:
-    """The shards of a set: what describes them is in a folder, their tars there too, or elsewhere."""
 
     folder: Path
-    tars: TarList | None
-    keep: OnFiles | None
-    engine: EngineSettings
+    image_size: ImageSize
+    rules: TarRules = PLAIN_TAR
+    _: KW_ONLY
+    workers: int | None = 1
+    engine: EngineSettings = _LOCAL
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    on_progress: OnBytes | None = None
+    tars: TarList | None = None
+    keep: OnFiles | None = None
 
-    def there(self) -> list[str]:
+    def index(self, *, rebuild: bool = False, accept_changed: bool = False) -> IndexReport:
+        """Describe every tar that has no idx and meta that fit, then merge the index.
+
+        An index that is there lists what its shards were. A shard that is so again is taken without a word, new ones
+        are added, and one that is not as it was refuses the whole, so that damage is never indexed. Where all are
+        described again, the index and what it was made of stay as they are until all could be.
+
+        Args:
+            rebuild: describe all tars again, those that seem complete too.
+            accept_changed: take shards as they are now, whatever they were.
+
+        Raises:
+            ConfigError: the folder was indexed by another map, and is not rebuilt.
+            ForbiddenFileError, StorageFailureError: tars that are elsewhere cannot be read.
+            ShardError: when tars are broken or cannot serve as shards, keys are repeated, or shards are not as they
+                were, naming all; whatever can be described is by then.
+            ShardIndexError: when there is no tar, or no sample with text.
+        """
+        elsewhere = tuple(_not_read(self.folder)) if self.tars is None else self.tars.skipped
+        rules, is_other_map = self._with_map(is_rebuilt=rebuild)
+        job = replace(self, rules=rules)
+        if is_other_map and not rebuild:
+            job._forget()
+        known = NOTHING_KNOWN if accept_changed or is_other_map else KnownShards.read(self.folder, self.recorded)
+        todo = [name for name in self._there() if rebuild or not job._fits(name, known)]
+        with _apart(self.folder, is_wanted=rebuild) as apart:
+            broken, changed = job._describe(todo, known, apart)
+            changed |= known.gone(self._there())
+            if changed:
+                raise ShardError(describe_changed(self.folder, changed))
+            metas = self._complete_metas(broken, apart)
+            repeated = _repeated(metas, rules)
+            if not rules.skip_bad:
+                _refuse_bad(self.folder, broken, len(todo), repeated)
+            job._leave_out_repeated(metas, repeated, apart)
+            _refuse_untrainable(self.folder, metas, (*elsewhere, *sorted(broken.items())))
+            if is_other_map and rebuild:
+                job._forget()
+            for name in broken:
+                ShardPaths.of(self.folder / name).meta.unlink(missing_ok=True)  # of better days
+            if apart is not None:
+                _put_in_place(self.folder, metas, apart)
+        report = merge_index(self.folder, tars=self.tars)
+        skipped = dict(report.skipped) | broken | dict(elsewhere)
+        report = replace(report, skipped=tuple(sorted(skipped.items())))
+        write_left_out(report)
+        return report
+
+    def describe_part(self, part: WorkPart, fetch: OnFiles | None = None) -> tuple[int, int]:
+        """Describe the tars of one part that have no idx and meta that fit, and leave index and other tars as they are.
+
+        `index` describes what is then missing, and merges all.
+
+        Args:
+            part: whose tars, by their places in the list of all.
+            fetch: called with names of what may describe them, to be brought to `folder` where they are there.
+
+        Returns:
+            How many tars the part has, and how many of them were described now.
+
+        Raises:
+            ConfigError: the folder was indexed by another map.
+            ShardError: tars are broken, or not as they were, naming all; the others are described.
+        """
+        rules, is_other_map = self._with_map(is_rebuilt=False)
+        if is_other_map:
+            raise ConfigError(
+                f"part: {self.folder} is described without a map so far; a map is given to the whole, without --part"
+            )
+        job = replace(self, rules=rules)
+        known = KnownShards.read(self.folder, self.recorded)
+        own = [name for number, name in enumerate(self._there()) if part.owns(number)]
+        if fetch is not None:
+            fetch([ShardPaths.of(Path(name)).meta.name for name in own])
+        todo = [name for name in own if not job._fits(name, known)]
+        broken, changed = job._describe(todo, known, None)
+        if changed:
+            raise ShardError(describe_changed(self.folder, changed))
+        if not rules.skip_bad:
+            _refuse_bad(self.folder, broken, len(own), [])
+        return len(own), len(todo) - len(broken)
+
+    def _there(self) -> list[str]:
         """Names of the tars, sorted."""
         names = shards_in(self.folder, self.tars)
         if self.tars is not None:
             return [name for name in names if name in self.tars.sizes]
         return [name for name in names if (self.folder / name).is_file()]
 
-    def num_bytes(self, name: str) -> int:
+    def _num_bytes(self, name: str) -> int:
         """How many a tar has, wherever it is."""
         return (self.folder / name).stat().st_size if self.tars is None else self.tars.sizes[name]
 
-    def lacks_idx(self, name: str) -> bool:
+    def _lacks_idx(self, name: str) -> bool:
         """Whether the tar is elsewhere, where its idx belongs, and is not."""
         tars = self.tars
         return tars is not None and not tars.address and ShardPaths.of(Path(name)).idx.name not in tars.others
 
-    def kept(self, names: Sequence[str]) -> None:
-        """Files that are complete."""
+    def _with_map(self, *, is_rebuilt: bool) -> tuple[TarRules, bool]:
+        """The rules with the map that the folder's index has, where none is given; and whether it is another one now.
+
+        Raises:
+            ConfigError: it is another one, and the tars are not to be read again.
+        """
+        folder, rules = self.folder, self.rules
+        before, given = read_map(folder), rules.rows.field_map
+        if given is None:
+            return (replace(rules, rows=rules_with_map(rules.rows, before)) if before else rules), False
+        if str(given) == before:
+            return rules, False
+        if (folder / INDEX_FOLDER / INDEX_JSON).exists() and not is_rebuilt:
+            was = f"by the map {before}" if before else "without a map"
+            raise ConfigError(f"{folder} was indexed {was}, not by {given}: give --rebuild, which reads all tars again")
+        return rules, True
+
+    def _forget(self) -> None:
+        """Make the map of the rules that of the folder: what is there by another one goes first, so that after a kill
+        nothing is there that is not by the map that is there."""
+        for name in shards_in(self.folder, self.tars):
+            ShardPaths.of(self.folder / name).meta.unlink(missing_ok=True)
+        (self.folder / INDEX_FOLDER).mkdir(exist_ok=True)
+        (self.folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)
+        write_file(self.folder / INDEX_FOLDER / MAP_FILE, f"{self.rules.rows.field_map}\n".encode())
         if self.keep is not None:
-            self.keep(names)
+            self.keep(())
 
+    def _describe(
+        self, todo: Sequence[str], known: KnownShards, apart: Path | None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Describe tars; the troubles of those that are broken, and of those that are not as they were, by name."""
+        broken: dict[str, str] = {}
+        changed: dict[str, str] = {}
+        total, done = sum(map(self._num_bytes, todo)), 0
+        tars = [self.folder / name for name in todo]
+        places = None if self.tars is None else self.tars.all()
+        described = describe_all(tars, self.image_size, self.workers, self.rules, known, apart, places, self.engine)
+        for tar, troubles in described:
+            done += self._num_bytes(tar.name)
+            if troubles:
+                (changed if known.of(tar) else broken)[tar.name] = "\n".join(troubles)
+            elif apart is None and self.keep is not None:
+                paths = ShardPaths.of(tar)
+                self.keep([path.name for path in (paths.idx, paths.meta) if path.is_file()])
+            if self.on_progress is not None:
+                self.on_progress(done, total)
+        return broken, changed
 
-def _with_map(folder: Path, rules: TarRules, *, rebuild: bool) -> tuple[TarRules, bool]:
-    """The rules with the map that the folder's index has, where none is given; and whether it is another one now.
+    def _fits(self, name: str, known: KnownShards) -> bool:
+        """Whether a tar is described, as what is known of it, with keys of the form that is asked for."""
+        try:
+            meta = metas_in(self.folder, self.tars)(name)
+        except ShardError:
+            return False
+        digests = known.of(self.folder / name)
+        if self._lacks_idx(name) or (digests and meta.digest not in digests):
+            return False
+        return not self.rules.prefix_keys or _has_prefix(name, meta)
 
-    Raises:
-        ConfigError: it is another one, and the tars are not to be read again.
-    """
-    before, given = read_map(folder), rules.rows.field_map
-    if given is None:
-        return (replace(rules, rows=rules_with_map(rules.rows, before)) if before else rules), False
-    if str(given) == before:
-        return rules, False
-    if (folder / INDEX_FOLDER / INDEX_JSON).exists() and not rebuild:
-        was = f"by the map {before}" if before else "without a map"
-        raise ConfigError(f"{folder} was indexed {was}, not by {given}: give --rebuild, which reads all tars again")
-    return rules, True
+    def _complete_metas(self, broken: Mapping[str, str], apart: Path | None) -> dict[str, ShardMeta]:
+        """The meta of each shard that is complete, by file name; a broken one may have files of better days."""
+        metas: dict[str, ShardMeta] = {}
+        load = metas_in(self.folder, self.tars, apart)
+        for name in shards_in(self.folder, self.tars):
+            try:
+                if name not in broken:
+                    metas[name] = load(name)
+            except ShardError:
+                continue  # the merge reports it
+        return metas
 
-
-def _forget(shards: _Shards, rules: TarRules) -> None:
-    """Make the map of the rules that of the folder: what is there by another one goes first, so that after a kill
-    nothing is there that is not by the map that is there."""
-    folder = shards.folder
-    for name in shards_in(folder, shards.tars):
-        ShardPaths.of(folder / name).meta.unlink(missing_ok=True)
-    (folder / INDEX_FOLDER).mkdir(exist_ok=True)
-    (folder / INDEX_FOLDER / INDEX_JSON).unlink(missing_ok=True)
-    write_file(folder / INDEX_FOLDER / MAP_FILE, f"{rules.rows.field_map}\n".encode())
-    shards.kept(())
+    def _leave_out_repeated(
+        self, metas: dict[str, ShardMeta], repeated: Sequence[RepeatedKey], apart: Path | None
+    ) -> None:
+        """Describe again each tar with a key that an earlier one has, without it."""
+        reasons: dict[str, dict[str, str]] = {}
+        for key in repeated:
+            for name in key.left_out:
+                reasons.setdefault(name, {})[self.rules.key(name, key.key)] = key.describe()
+        for name, left_out in reasons.items():
+            before = {failure.key: failure.reason for failure in metas[name].failures}
+            metas[name] = describe_tar(
+                self.folder / name,
+                self.image_size,
+                self.rules,
+                left_out=before | left_out,
+                known={metas[name].digest},  # the rest of the tar is to be as it was
+                described_in=apart,
+                elsewhere=None if self.tars is None else self.tars.of(name),
+            )
 
 
 @contextmanager
@@ -233,33 +272,6 @@ def _apart(folder: Path, *, is_wanted: bool) -> Iterator[Path | None]:
         shutil.rmtree(apart, ignore_errors=True)
 
 
-def _describe(
-    shards: _Shards,
-    todo: Sequence[Path],
-    image_size: ImageSize,
-    rules: TarRules,
-    known: KnownShards,
-    apart: Path | None,
-    workers: int | None,
-    on_progress: OnBytes | None,
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Describe tars; the troubles of those that are broken, and of those that are not as they were, by file name."""
-    broken: dict[str, str] = {}
-    changed: dict[str, str] = {}
-    total, done = sum(shards.num_bytes(tar.name) for tar in todo), 0
-    places = None if shards.tars is None else shards.tars.all()
-    for tar, troubles in describe_all(todo, image_size, workers, rules, known, apart, places, shards.engine):
-        done += shards.num_bytes(tar.name)
-        if troubles:
-            (changed if known.of(tar) else broken)[tar.name] = "\n".join(troubles)
-        elif apart is None:
-            paths = ShardPaths.of(tar)
-            shards.kept([path.name for path in (paths.idx, paths.meta) if path.is_file()])
-        if on_progress is not None:
-            on_progress(done, total)
-    return broken, changed
-
-
 def _put_in_place(folder: Path, names: Iterable[str], apart: Path) -> None:
     """Take what tars are described as now. After a kill, what does not fit the index that is there is described again
     as it lists it."""
@@ -271,36 +283,10 @@ def _put_in_place(folder: Path, names: Iterable[str], apart: Path) -> None:
     sync_folder(folder)
 
 
-def _fits(shards: _Shards, name: str, rules: TarRules, known: KnownShards) -> bool:
-    """Whether a tar is described, as what is known of it, with keys of the form that is asked for."""
-    tar = shards.folder / name
-    try:
-        meta = metas_in(shards.folder, shards.tars)(name)
-    except ShardError:
-        return False
-    digests = known.of(tar)
-    if shards.lacks_idx(name) or (digests and meta.digest not in digests):
-        return False
-    return not rules.prefix_keys or _has_prefix(name, meta)
-
-
 def _has_prefix(name: str, meta: ShardMeta) -> bool:
     """Whether the keys of a tar have its name before them."""
     keys = [meta.key(0)] if meta.num_samples else [failure.key for failure in meta.failures]
     return all(key.startswith(prefixed_key(name, "")) for key in keys)
-
-
-def _complete_metas(shards: _Shards, broken: Mapping[str, str], apart: Path | None) -> dict[str, ShardMeta]:
-    """The meta of each shard that is complete, by file name; a broken one may have files of better days."""
-    metas: dict[str, ShardMeta] = {}
-    load = metas_in(shards.folder, shards.tars, apart)
-    for name in shards_in(shards.folder, shards.tars):
-        try:
-            if name not in broken:
-                metas[name] = load(name)
-        except ShardError:
-            continue  # the merge reports it
-    return metas
 
 
 def _repeated(metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedKey]:
@@ -328,33 +314,6 @@ def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated
         )
     if repeated:
         raise ShardError(f"{folder}: {describe_repeated(repeated)}")
-
-
-def _leave_out_repeated(
-    shards: _Shards,
-    metas: dict[str, ShardMeta],
-    repeated: Sequence[RepeatedKey],
-    image_size: ImageSize,
-    rules: TarRules,
-    apart: Path | None,
-) -> None:
-    """Describe again each tar with a key that an earlier one has, without it."""
-    reasons: dict[str, dict[str, str]] = {}
-    for key in repeated:
-        for name in key.left_out:
-            reasons.setdefault(name, {})[rules.key(name, key.key)] = key.describe()
-    for name, left_out in reasons.items():
-        before = {failure.key: failure.reason for failure in metas[name].failures}
-        known = {metas[name].digest}  # the rest of the tar is to be as it was
-        metas[name] = describe_tar(
-            shards.folder / name,
-            image_size,
-            rules,
-            left_out=before | left_out,
-            known=known,
-            described_in=apart,
-            elsewhere=None if shards.tars is None else shards.tars.of(name),
-        )
 
 
 def _refuse_untrainable(folder: Path, metas: Mapping[str, ShardMeta], skipped: Sequence[tuple[str, str]]) -> None:

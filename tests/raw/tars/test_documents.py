@@ -14,7 +14,7 @@ from tests.helpers.paths import DATA
 from tests.helpers.raw_pages import RawPages, read_raw
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.pixels.header import image_size
-from wdstream.shards.tar_folder import index_shards
+from wdstream.shards.tar_folder import TarFolder
 
 PDF = (DATA / "pages/pdf/handbook-fa-sect.user-space.pdf").read_bytes()
 TIFF = (DATA / "pages/images/pillow-g4-multi.tiff").read_bytes()
@@ -200,7 +200,7 @@ def test_the_index_names_the_command_that_reads_documents(tmp_path: Path) -> Non
         {"__key__": "b", "pdf": PDF, "json": {"pages": ["1", "2"]}},
         {"__key__": "c", "png": png(), "txt": "sound"},
     )
-    report = index_shards(tmp_path / "raw", image_size)
+    report = TarFolder(tmp_path / "raw", image_size).index()
     command = f"make-shards {tmp_path / 'raw'} NEW_FOLDER`"
     assert [(bad.key, bad.reason.endswith(command)) for _shard, bad in report.failures] == [("a", True), ("b", True)]
     assert len(read_raw(tmp_path / "raw").pages) == 5

@@ -9,11 +9,13 @@ from wdstream.make_shards.record import recorded_digests
 from wdstream.pixels.header import image_size
 from wdstream.shards.apart.set_to_index import set_to_index
 from wdstream.shards.describe import PLAIN_TAR, TarRules
-from wdstream.shards.tar_folder import OnBytes, describe_part
+from wdstream.shards.tar_folder import OnBytes, TarFolder
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import EngineSettings
 from wdstream.text.characters import printable
+
+_LOCAL = EngineSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ def index_part(
     out: Path | str | None = None,
     rules: TarRules = PLAIN_TAR,
     workers: int | None = None,
-    engine: EngineSettings | None = None,
+    engine: EngineSettings = _LOCAL,
     on_progress: OnBytes | None = None,
 ) -> IndexPartReport:
     """Describe each tar of a part that is not yet; `index_folder` then finds them described.
@@ -59,18 +61,16 @@ def index_part(
         ShardError: tars cannot serve as shards or are not as they were, naming all.
     """
     with set_to_index(shards, out, part=part) as (of, tars):
-        num_shards, num_described = describe_part(
+        num_shards, num_described = TarFolder(
             of.folder,
             image_size,
             rules,
-            part,
             workers=workers,
             engine=engine,
             recorded=recorded_digests(of.folder),
             on_progress=on_progress,
             tars=tars,
             keep=None if of.copy is None else of.copy.send,
-            fetch=lambda names: of.fetch({*names}.__contains__),
-        )
+        ).describe_part(part, fetch=lambda names: of.fetch({*names}.__contains__))
     address = shown_url(of.address)
     return IndexPartReport(folder=address, part=part, num_shards=num_shards, num_described=num_described)
