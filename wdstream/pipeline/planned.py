@@ -106,19 +106,55 @@ class Plan(Planner):
         shared: SharedPlanner | None = None,
         form: "BatchForm | None" = None,
     ) -> "StreamLoader":
-        """The batches of one rank; see `build_loader`."""
-        return build_loader(
-            self,
-            world=World() if world is None else world,
-            state=state,
-            workers=workers,
-            prefetch=prefetch,
-            micro_batch_size=micro_batch_size,
-            known_bad=known_bad or {},
-            planning=planning,
-            shared=shared,
-            form=form,
-        )
+        """The batches of one rank, from a saved state of any rank of any world on.
+
+        Args:
+            world: which rank this is; no more ranks than global_batch_size. The only one when left out.
+            state: what `loader.state_dict()` gave; None for the beginning.
+            workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
+            prefetch: batches ready ahead; 0 makes each when it is asked for.
+            micro_batch_size: packs per batch.
+            known_bad: reasons of samples that failed before, by number; they are not read again.
+            planning: where steps are planned: thread, process, or auto, by the size of a step (planning/feed.py).
+            shared: the ranks of this machine, where they share the process that plans.
+            form: rows of one length, pinned memory; None: neither.
+
+        Returns:
+            An iterator of batches (batches/batch.py), each with the plan of its step. Its `state_dict()` is the
+            stream's state after the last completed step, the same on every rank.
+
+        Raises:
+            PlanError: a step cannot be divided so.
+            StateError: the state belongs to another plan.
+        """
+        from wdstream.batches.form import BatchForm
+        from wdstream.nodes.mapper import BatchMap, Map
+        from wdstream.nodes.prefetch import Prefetch
+        from wdstream.pipeline.fetch_ahead import fetched_ahead
+        from wdstream.pipeline.loader import StreamLoader
+        from wdstream.pipeline.plan_source import PlanSource
+
+        world = World() if world is None else world
+        if not isinstance(world, World):
+            raise TypeError(f"loader: world: expected World(rank=..., size=...); got {world!r:.80}")
+        packs_per_rank(self.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
+        builder = pack_builder(self, known_bad=known_bad)
+        made = form or BatchForm()
+        # What another process needs to make this loader again; it plans by itself.
+        again = partial(self.loader, world=world, state=state, workers=workers, prefetch=prefetch, known_bad=known_bad)
+        again = partial(again, micro_batch_size=micro_batch_size, planning=planning, form=form)
+
+        # PackTask: this rank's packs, as planned.
+        source = PlanSource(self, world=world, micro_batch_size=micro_batch_size, planning=planning, shared=shared)
+        mixture, shuffle_shards = self.mixture, self.settings.shuffle_shards
+        # The same, those to come being fetched from a store into data.cache.
+        tasks = fetched_ahead(source, datasets=self.shards, mixture=mixture, shuffle_shards=shuffle_shards)
+        packs = Map(
+            tasks, builder, workers=workers, name="build_pack"
+        )  # EncodedPack: read, decode, tile, label, encode
+        collated = BatchMap(packs, lambda group: [made.batch(group, self.family)], size=micro_batch_size)  # Batch
+        ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
+        return StreamLoader(ready, source, state=state, make=again)
 
 
 def family_for_pixels(family: Family, pixels: PixelSettings) -> Family:
@@ -139,72 +175,8 @@ def fit_tiling(family: Family, tiling: TilingPolicy | LoadedTiling) -> tuple[Fam
     return family, tiling.for_family(family)
 
 
-def build_loader(
-    plan: Plan,
-    *,
-    world: World,
-    state: "JsonState | None",
-    workers: int,
-    prefetch: int,
-    micro_batch_size: int,
-    known_bad: Mapping[int, str],
-    planning: Planning,
-    shared: SharedPlanner | None,
-    form: "BatchForm | None",
-) -> "StreamLoader":
-    """The batches of one rank, from a saved state of any rank of any world on.
-
-    Args:
-        plan: what is built.
-        world: which rank this is; no more ranks than global_batch_size.
-        state: what `loader.state_dict()` gave; None for the beginning.
-        workers: threads that build packs; 0 builds them in the thread that prefetches. No influence on what comes.
-        prefetch: batches ready ahead; 0 makes each when it is asked for.
-        micro_batch_size: packs per batch.
-        known_bad: reasons of samples that failed before, by number; they are not read again.
-        planning: where steps are planned: thread, process, or auto, by the size of a step (planning/feed.py).
-        shared: the ranks of this machine, where they share the process that plans.
-        form: rows of one length, pinned memory; None: neither.
-
-    Returns:
-        An iterator of batches (batches/batch.py), each with the plan of its step. Its `state_dict()` is the stream's
-        state after the last completed step, the same on every rank.
-
-    Raises:
-        PlanError: a step cannot be divided so.
-        StateError: the state belongs to another plan.
-    """
-    from wdstream.batches.form import BatchForm
-    from wdstream.nodes.mapper import BatchMap, Map
-    from wdstream.nodes.prefetch import Prefetch
-    from wdstream.pipeline.fetch_ahead import fetched_ahead
-    from wdstream.pipeline.loader import StreamLoader
-    from wdstream.pipeline.plan_source import PlanSource
-
-    if not isinstance(world, World):
-        raise TypeError(f"loader: world: expected World(rank=..., size=...); got {world!r:.80}")
-    packs_per_rank(plan.settings.global_batch_size, world_size=world.size, micro_batch_size=micro_batch_size)
-    builder = pack_builder(plan, known_bad=known_bad)
-
-    made = form or BatchForm()
-
-    # PackTask: this rank's packs, as planned.
-    source = PlanSource(plan, world=world, micro_batch_size=micro_batch_size, planning=planning, shared=shared)
-    mixture, shuffle_shards = plan.mixture, plan.settings.shuffle_shards
-    # The same, those to come being fetched from a store into data.cache.
-    tasks = fetched_ahead(source, datasets=plan.shards, mixture=mixture, shuffle_shards=shuffle_shards)
-    packs = Map(tasks, builder, workers=workers, name="build_pack")  # EncodedPack: read, decode, tile, label, encode
-    collated = BatchMap(packs, lambda group: [made.batch(group, plan.family)], size=micro_batch_size)  # Batch: tensors
-    ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
-    make = partial(build_loader, plan, world=world, state=state, workers=workers, prefetch=prefetch)
-    make = partial(
-        make, micro_batch_size=micro_batch_size, known_bad=known_bad, planning=planning, shared=None, form=form
-    )
-    return StreamLoader(ready, source, state=state, make=make)
-
-
 def pack_builder(plan: Plan, *, known_bad: Mapping[int, str] | None = None) -> "PackBuilder[PackTask]":
-    """How packs of a plan become arrays; `known_bad` as in `build_loader`."""
+    """How packs of a plan become arrays; `known_bad` as in `Plan.loader`."""
     from wdstream.nodes.tile import TileRenderer
     from wdstream.pipeline.build_pack import PackBuilder
     from wdstream.pipeline.plan_source import PackReader
