@@ -34,6 +34,8 @@ class Settings(BaseModel):
     """Where these settings are in the YAML configuration; comes before the field in messages."""
     other_names: ClassVar[Mapping[str, str]] = {}
     """What to set in place of a key that is not known, here or in settings inside of these; for messages."""
+    headings: ClassVar[Mapping[str, str]] = {}
+    """Of a class whose fields are options of a command: what `--help` writes above a field and those after it."""
 
     def __init__(self, **values: object) -> None:
         try:

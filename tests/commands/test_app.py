@@ -64,6 +64,30 @@ def test_every_command_explains_itself(name: str) -> None:
     assert "Usage:" in done.stdout
 
 
+def test_help_shows_names_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    done = run("make-shards", "--help")
+    shown = done.stdout.split()
+    for name, field in MakeShardsOptions.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        assert (flag.removesuffix("s") if get_origin(field.annotation) is tuple else flag) in shown, name
+    headings = [line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [
+        "Arguments:",
+        "Options:",
+        "What is counted and held out:",
+        "Shards:",
+        "The job, and what it does again:",
+        "PDF pages:",
+        "OCR and language:",
+        "Texts next to pages:",
+        "Rows, tables and samples of tars:",
+        "Limits and checks:",
+        "Several machines:",
+    ]
+    assert max(map(len, done.stdout.splitlines())) <= 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import typer
 from typer.models import ParameterInfo
 
+from wdstream.commands.options import OptionsCommand
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.places import local_folder
 
@@ -41,7 +42,7 @@ class PathsApp(typer.Typer):
 
     def command(self, *arguments: Any, **options: Any) -> Callable[[Wrapped], Wrapped]:
         """Add a command, as typer does, once its paths are checked."""
-        add = super().command(*arguments, **options)
+        add = super().command(*arguments, **{"cls": OptionsCommand, **options})
 
         def decorated(command: Wrapped) -> Wrapped:
             signature = inspect.signature(command, eval_str=True)

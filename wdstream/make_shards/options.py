@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,28 @@ _FIRST = {
 class MakeShardsOptions(RawSettings, PartSettings):
     """The options of `make_shards`: how pages are read, how shards are cut, how the job runs."""
 
+    headings: ClassVar[Mapping[str, str]] = {
+        "tokenizer": "What is counted and held out",
+        "pages_per_shard": "Shards",
+        "workers": "The job, and what it does again",
+    }
+
+    tokenizer: Path | None = None
+    """A model's folder or tokenizer.json; the token column that plans need is written, too."""
+    paragraphs: bool = False
+    """Count the tokens of each paragraph, too, which `overlength: split` needs. Almost twice the time."""
+    allow_tokens: tuple[str, ...] = ()
+    """An added token that text may form, such as '<otsl>' or '<loc_*>', as text.allow_tokens of a configuration; its
+    counts are then those that such a run needs. May be repeated."""
+    holdout: str | None = None
+    """Hold pages out for evaluation: a share of the documents, such as 2%, or a number of pages, such as 500. Training
+    leaves them out, and `split: held_out` reads them. A hash of the document decides, so that pages that are added move
+    none; `wdstream split` does the same later."""
+    holdout_by: str | None = None
+    """What a document is, of which all pages are held out or none: a raw `file` when left out (of rows, each row), its
+    `name` without a number at the end, its `folder`, each `page`, or a metadata field that pages have."""
+    holdout_seed: int = Field(default=0, ge=0)
+    """Another seed holds other documents out."""
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
     """Pages per shard, at most; 16 to 1,024 when left out, so that there are about 64 shards."""
     shard_bytes: int = Field(default=1 << 30, ge=1, le=1 << 40)
@@ -55,23 +77,6 @@ class MakeShardsOptions(RawSettings, PartSettings):
     check_content: bool = False
     """Of shards that are complete, read all input again, and make again those whose input changed; without it, only
     files whose size or time changed are read again."""
-    tokenizer: Path | None = None
-    """A model's folder or tokenizer.json; the token column that plans need is written, too."""
-    paragraphs: bool = False
-    """Count the tokens of each paragraph, too, which `overlength: split` needs. Almost twice the time."""
-    allow_tokens: tuple[str, ...] = ()
-    """An added token that text may form, such as '<otsl>' or '<loc_*>', as text.allow_tokens of a configuration; its
-    counts are then those that such a run needs. May be repeated."""
-
-    holdout: str | None = None
-    """Hold pages out for evaluation: a share of the documents, such as 2%, or a number of pages, such as 500. Training
-    leaves them out, and `split: held_out` reads them. A hash of the document decides, so that pages that are added move
-    none; `wdstream split` does the same later."""
-    holdout_by: str | None = None
-    """What a document is, of which all pages are held out or none: a raw `file` when left out (of rows, each row), its
-    `name` without a number at the end, its `folder`, each `page`, or a metadata field that pages have."""
-    holdout_seed: int = Field(default=0, ge=0)
-    """Another seed holds other documents out."""
 
     @model_validator(mode="after")
     def _paragraphs_need_a_tokenizer(self) -> Self:

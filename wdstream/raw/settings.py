@@ -1,6 +1,7 @@
 """How raw pages are read: every setting here decides the bytes of shards."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,19 +21,31 @@ DocumentText = Literal["sample", "layer"]
 class RawSettings(Settings):
     """How a page of a raw file becomes a sample. The string under a field is the help of its option."""
 
+    headings: ClassVar[Mapping[str, str]] = {
+        "dpi": "PDF pages",
+        "ocr": "OCR and language",
+        "text_from": "Texts next to pages",
+        "placeholder": "Rows, tables and samples of tars",
+        "allow_outside_links": "Limits and checks",
+    }
+
     dpi: int = Field(default=150, ge=1, le=2400)
     """Resolution at which PDF pages are drawn."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     """JPEG quality of drawn pages, and of images whose format shards do not hold."""
-    max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 40)
-    """Pixels of a page or image; larger ones are quarantined before they are drawn or decoded. A lower --dpi makes PDF
-    pages smaller, --fit those that are too large."""
     fit: bool = False
     """Draw a PDF page that is larger than --max-pixels, or than a JPEG can be, at the largest size that is not."""
     text_layer: TextLayerChoice = "visible"
     """Text of a PDF page that becomes its label: what the picture shows, or `all` of the layer, seen or not."""
     reading_order: LineOrder = "file"
     """Order of a PDF page's lines: the file's, or by their `layout`, columns one after the other from the top."""
+    max_unreadable: float = Field(default=0.01, ge=0, le=1)
+    """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
+    min_mapped: float = Field(default=0.98, ge=0, le=1)
+    """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
+    less is quarantined."""
+    document_text: DocumentText = "sample"
+    """Text of a PDF: what a text file next to it, or its sample in a tar, gives for its pages, or its own `layer`."""
     ocr: OcrChoice = "none"
     """Program that reads the picture of a page, of an image or PDF, that has no text in a file or layer: rapidocr
     (extra rapidocr) or tesseract (the program of that name). Without network, one thread for each process."""
@@ -44,11 +57,6 @@ class RawSettings(Settings):
     language: str = "none"
     """Language of pages whose metadata name none, as a column: a code such as de, or auto, which finds it in the text
     (extra language) where that is long and sure enough."""
-    max_unreadable: float = Field(default=0.01, ge=0, le=1)
-    """Share of a PDF page's text that may have no meaning in Unicode; a page with more is quarantined."""
-    min_mapped: float = Field(default=0.98, ge=0, le=1)
-    """Share of a PDF page's text whose fonts must map it to Unicode, by their own word or by what it says; a page with
-    less is quarantined."""
     text_from: tuple[str, ...] = ()
     """Where the text of pages is, best first; may be repeated. A folder, with a slash at its end (`alto/`): next to or
     in the folder of images, or in RAW, with the same folders below. Or a format, where a page has several texts:
@@ -65,13 +73,11 @@ class RawSettings(Settings):
     """Quarantine a page whose text file says that its picture has other proportions: it is the text of another one."""
     keep_empty: bool = False
     """Keep pages without text, which are quarantined otherwise."""
-    allow_outside_images: bool = False
-    """Let rows name images outside the folder of their JSONL file, or reach them by links that lead there."""
+    placeholder: str | None = Field(default=None, min_length=1)
+    """The only text that stands for an image in rows; `<image>` and models' own forms when left out."""
     image_folders: tuple[str, ...] = ()
     """A folder in RAW in which images that rows name are looked for when they are not next to the file of rows, such as
     the image folder of LLaVA. May be repeated."""
-    placeholder: str | None = Field(default=None, min_length=1)
-    """The only text that stands for an image in rows; `<image>` and models' own forms when left out."""
     metadata_fields: tuple[str, ...] = ()
     """A field of rows that is metadata, whatever it looks like; other fields that could be an image are refused. May be
     repeated."""
@@ -90,10 +96,13 @@ class RawSettings(Settings):
     for files of a suffix; or the name of an entry point of the group wdstream.sources. May be repeated."""
     key_rule: KeyRule = "webdataset"
     """Where the key of a sample in a tar ends: at the first dot of a name, or at the last (`dotted`: report.v2.jpg)."""
-    document_text: DocumentText = "sample"
-    """Text of a PDF: what a text file next to it, or its sample in a tar, gives for its pages, or its own `layer`."""
     allow_outside_links: bool = False
     """Follow links that lead out of RAW; every folder and file is still read once. They are quarantined otherwise."""
+    max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 40)
+    """Pixels of a page or image; larger ones are quarantined before they are drawn or decoded. A lower --dpi makes PDF
+    pages smaller, --fit those that are too large."""
+    allow_outside_images: bool = False
+    """Let rows name images outside the folder of their JSONL file, or reach them by links that lead there."""
     max_file_bytes: int = Field(default=2 << 30, ge=1)
     """Bytes of an image file, and of a compressed PDF once it is unpacked; larger ones are quarantined."""
     max_line_bytes: int = Field(default=256 << 20, ge=1)

@@ -1,7 +1,8 @@
 """The options of every command whose work falls into pieces: who does it, and which part of it."""
 
 import re
-from typing import Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
@@ -14,6 +15,8 @@ _RAY = re.compile(r"ray(://.+)?")
 
 class EngineSettings(Settings):
     """Who does the work: processes of this machine, or a Ray cluster."""
+
+    headings: ClassVar[Mapping[str, str]] = {"engine": "Several machines"}
 
     engine: str = "local"
     """Who does the work: `local`, processes of this machine; `ray`, the Ray cluster that RAY_ADDRESS names, or, without
@@ -29,6 +32,8 @@ class EngineSettings(Settings):
 
 class ShareSettings(EngineSettings):
     """Who does the work, and which part of it, where tasks of a job array share it."""
+
+    headings: ClassVar[Mapping[str, str]] = {"part": "Several machines"}
 
     part: str | None = None
     """Do one part of the work, such as 2/60, in a task of a job array of Slurm or Kubernetes. When all parts are done,
@@ -58,6 +63,8 @@ class ShareSettings(EngineSettings):
 
 class PartSettings(ShareSettings):
     """The same where the output is only complete when all parts are."""
+
+    headings: ClassVar[Mapping[str, str]] = {"merge": "Several machines"}
 
     merge: bool = False
     """Complete the output from all parts, or say which are missing."""
