@@ -31,6 +31,12 @@ def test_strings_cells_and_text_are_written_out() -> None:
     assert not {*shown} & {*HOSTILE} - {*WRITTEN_OUT}
 
 
+def test_a_line_that_divides_is_short_in_a_file() -> None:
+    console = PrintableConsole(file=io.StringIO(), _environ={})
+    console.rule("the plan", align="left")
+    assert console.file.getvalue() == "the plan " + "─" * 91 + "\n"  # type: ignore[attr-defined]
+
+
 def test_styles_and_the_progress_bar_still_reach_the_terminal() -> None:
     console = PrintableConsole(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
     console.print(Text(HOSTILE, style="red"))

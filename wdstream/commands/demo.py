@@ -16,14 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.rule import Rule
 from rich.table import Table
 
 from wdstream.config.build import plan_from_config
 from wdstream.config.schema import Config, load_config
 from wdstream.errors import ConfigError, TrainError
 from wdstream.make_shards import MakeShardsOptions, make_shards
-from wdstream.report.console import RULE_WIDTH, PrintableConsole
+from wdstream.report.console import PrintableConsole
 from wdstream.report.progress import ProgressBar
 from wdstream.runs.digest import digest
 from wdstream.runs.layout import RunLayout
@@ -108,7 +107,7 @@ def run_demo(
     empty(work)
     config = prepare(pages, work, config_path, steps, console)
     start = partial(training, config_path, work=work, steps=steps, console=console)
-    console.print(Rule("training on two processes, and a kill"), width=min(console.width, RULE_WIDTH))
+    console.rule("training on two processes, and a kill")
     with start("run", log="killed") as trainer:
         killed_at = trainer.kill_after(kill_at)
     console.print(f"all processes ended by SIGKILL after {killed_at} steps; the same command again:")

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.rule import Rule
 from rich.segment import Segment
-from rich.text import Text
+from rich.text import Text, TextType
 
 from wdstream.storage.addresses import without_passwords
 from wdstream.text.characters import printable
@@ -41,6 +42,10 @@ class PrintableConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """A string of a line or of a table's cell, as it is shown before its width is measured."""
         return super().render_str(shown_text(text), **options)
+
+    def rule(self, title: TextType = "", **options: Any) -> None:
+        """A line that divides, with a title: in a file not as wide as lines may be there."""
+        self.print(Rule(title, **options), width=min(self.width, RULE_WIDTH))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Whatever else is printed; moves of the cursor by rich itself are control segments, and stay."""

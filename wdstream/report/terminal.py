@@ -3,11 +3,9 @@
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from wdstream.report.console import RULE_WIDTH
 from wdstream.report.view import MASK_MEANINGS, DocumentView, Mask, PackView, Span, span_groups
 from wdstream.report.words import counted, edged, percent, short_ids, shorten
 from wdstream.text.characters import one_line, printable
@@ -33,7 +31,7 @@ def print_pack(view: PackView, console: Console, *, full: bool = False) -> None:
         console: where to print.
         full: leave nothing out of long texts and of many tiles.
     """
-    console.print(Rule(f"step {view.step}, pack {view.pack}", align="left"), width=min(console.width, RULE_WIDTH))
+    console.rule(f"step {view.step}, pack {view.pack}", align="left")
     console.print(_facts(view))
     for document in view.documents:
         console.print()

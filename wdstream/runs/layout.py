@@ -10,7 +10,7 @@
     metrics.jsonl        per log line: loss, speed, fill; the same figures are in tensorboard/
     spikes/step-N.json   with `train.spike_threshold`: the pages of a step whose loss is far above those before
     profile/             traces of steps, with `train.profile` or when profile.request asks for one
-    trackers.json        with `train.trackers`: the id of the run at each, and which steps it got before this start
+    trackers.json        with `train.trackers`: the id of the run at each, and the last steps that it took
     eval.jsonl           per evaluation of a set: loss, and CER and WER where the model wrote pages
     generated/SET/       pages that the model wrote, one file per evaluation
     saves.jsonl          per checkpoint: how long it took, and how long the steps waited for it

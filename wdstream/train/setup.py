@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -27,14 +28,14 @@ from wdstream.train.memory.sync import settle_estimated
 from wdstream.train.model.adapter import require_unsharded
 from wdstream.train.model.ema import AverageWeights, Purpose, require_averaged
 from wdstream.train.model.init import WarmStart, warm_start
+from wdstream.train.model.kernels import require_kernel_device, require_kernels
 from wdstream.train.optimizer.groups import (
     group_rates,
     groups_digest,
     learning_figures,
 )
-from wdstream.train.optimizer.optimizer import groups_with_state
+from wdstream.train.optimizer.optimizer import groups_with_state, require_package
 from wdstream.train.optimizer.rates import check_stages, learning_rate, needs_total
-from wdstream.train.packages import require_packages
 from wdstream.train.saving.checkpoint import Checkpoints
 from wdstream.train.saving.start import check_start, find_start, open_checkpoints
 from wdstream.train.step.objective import objective_of
@@ -43,7 +44,7 @@ from wdstream.train.step.step import TrainEngine
 from wdstream.train.stream import Stream, open_stream
 from wdstream.train.total import RunTotal, steps_of_checkpoint
 from wdstream.train.watch.profile import check_profile
-from wdstream.train.watch.trackers import Trackers
+from wdstream.train.watch.trackers import Trackers, check_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +195,18 @@ def open_run(config: Config, accelerator: Accelerator, *, world: World | None = 
         init=init,
         trackers=trackers,
     )
+
+
+def require_packages(config: Config, device: torch.device) -> None:
+    """Refuse trackers, optimizers and kernels whose package is absent, and kernels that this device does not run.
+
+    Raises:
+        WdstreamError: says what to install.
+    """
+    check_trackers(config.train)
+    require_package(config.train)
+    require_kernels(config.model)
+    require_kernel_device(config.model, device)
 
 
 def open_trackers(config: Config, start: Checkpoint | None) -> Trackers:

@@ -53,6 +53,15 @@ def test_what_would_change_the_mathematics_is_refused(variable: str, value: str,
         check_environment({variable: value}, torch.bfloat16)
 
 
+def test_one_process_in_place_of_several_is_refused() -> None:
+    alone = {"ACCELERATE_USE_CPU": "True"}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    with pytest.raises(ConfigError, match=r"several processes and started this one by itself: --multi_gpu --num_proc"):
+        check_environment(alone | meeting, torch.float32)
+    for environment in (alone, meeting, alone | meeting | {"WORLD_SIZE": "1"}, alone | meeting | {"PMI_SIZE": "2"}):
+        check_environment(environment, torch.float32)
+
+
 def test_what_a_launcher_says_by_itself_is_no_wish() -> None:
     check_environment({}, torch.float32)
     said = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1", "ACCELERATE_DYNAMO_BACKEND": "NO"}

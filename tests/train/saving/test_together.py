@@ -1,7 +1,11 @@
 """What fails on one rank is an error of all of them, and names the rank; nobody waits forever."""
 
+from pathlib import Path
+from traceback import StackSummary
+
 import pytest
 from accelerate import Accelerator
+from torch.distributed.checkpoint.api import CheckpointException
 
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import finish, start_world
@@ -11,6 +15,10 @@ from wdstream.train.saving.together import SaveGroup, alone, from_main
 
 def broken() -> None:
     raise FileNotFoundError(2, "No such file or directory", "/gone/model.safetensors")
+
+
+def full_of_shards() -> None:
+    raise CheckpointException("write", {1: (OSError("disk full"), StackSummary())})
 
 
 def refused() -> None:
@@ -30,8 +38,10 @@ def test_alone() -> None:
         from_main(refused, is_main=True)
     with pytest.raises(FileNotFoundError):
         from_main(broken, is_main=True)
-    with pytest.raises(TrainError, match=r"rank 3: /gone/model.safetensors: No such file or directory"):
-        alone(broken, 3)
+    with pytest.raises(TrainError, match=r"^/runs/a: .* written:\nrank 3: /gone/model.safetensors: No such file"):
+        alone(broken, 3, Path("/runs/a"))
+    with pytest.raises(TrainError, match=r"^/runs/a: .* written:\nrank 1: OSError: disk full$"):
+        alone(full_of_shards, 3, Path("/runs/a"))
 
 
 def test_two_ranks_of_which_one_fails() -> None:

@@ -58,8 +58,10 @@ class Recorder(GeneralTracker):  # type: ignore[misc]  # accelerate has no types
         self.settings = values
 
     def log(self, values: dict[str, Any], step: int | None = None, **options: Any) -> None:
-        if step == 1 and self.options.get("mode") == "flaky":
+        if (step == 1 and self.options.get("mode") == "flaky") or (step and self.options.get("mode") == "down"):
             raise ConnectionError("no route")
+        if step == 2 and self.options.get("mode") == "killed":
+            raise KeyboardInterrupt
         self.lines.append((step or 0, values))
 
     def finish(self) -> None:
@@ -130,6 +132,24 @@ def test_what_is_trained_a_third_time_is_not_sent_a_second_time(
     sent = [(min(values).partition("/")[0], step) for one in recorders for step, values in one.lines]
     assert sorted(sent) == [(kind, step) for kind in ("eval", "train") for step in range(6)]
     assert len({recorder.options["id"] for recorder in recorders}) == 1
+
+
+@pytest.mark.parametrize(("mode", "last"), [("killed", 1), ("down", 0)])
+def test_what_was_written_and_not_taken_is_sent_once_by_the_next_start(
+    mode: str, last: int, workplace: Workplace, tmp_path: Path, recorders: list[Recorder]
+) -> None:
+    """After a kill between the two, and of a server that did not come back; with its checkpoints, and without."""
+    settings = (*PLAIN, "train.trackers=[wandb]", "train.eval_every=1", "train.max_steps=4", *EACH)
+    broken = f"train.tracker_options={{wandb: {{mode: {mode}}}}}"
+    output = tmp_path / "run"
+    assert workplace.train(output, *settings, broken, "train.stop_after=3") == (130 if mode == "killed" else 0)
+    assert json.loads((output / "trackers.json").read_text())["taken"] == {
+        "wandb": {"train": last, "eval/held_out": last}
+    }
+    shutil.rmtree(output / "checkpoints" / "step-00000003", ignore_errors=True)
+    assert workplace.train(output, *settings) == 0
+    sent = [(step, min(values).partition("/")[0]) for recorder in recorders for step, values in recorder.lines]
+    assert sent == [(step, kind) for step in range(4) for kind in ("train", "eval")]
 
 
 def test_a_tracker_that_fails_does_not_end_the_run(
@@ -339,7 +359,7 @@ def test_real_ones_that_do_not_start(
 
 
 @pytest.mark.parametrize(
-    "text", ["no JSON", "[]", '{"wandb": 1}', '{"sent": 1}', '{"sent": {"wandb": {"train": "5"}}}']
+    "text", ["no JSON", "[]", '{"wandb": 1}', '{"taken": 1}', '{"taken": {"wandb": {"train": "5"}}}']
 )
 def test_a_damaged_file_of_ids_is_named(tmp_path: Path, text: str) -> None:
     files = RunLayout(tmp_path)
@@ -351,4 +371,6 @@ def test_a_damaged_file_of_ids_is_named(tmp_path: Path, text: str) -> None:
 def test_a_file_of_ids_of_before_has_no_steps(tmp_path: Path) -> None:
     files = RunLayout(tmp_path)
     files.trackers.write_text('{"wandb": "1f"}')
-    assert read_known(files) == {"wandb": KnownRun("1f", {})}
+    assert read_known(files) == {"wandb": KnownRun("1f", None)}
+    files.trackers.write_text('{"wandb": "1f", "sent": {"wandb": {"train": 5}}}')
+    assert read_known(files) == {"wandb": KnownRun("1f", None)}

@@ -20,9 +20,16 @@ from wdstream.errors import ConfigError, PlanError, TrainError
 from wdstream.plan.deal import check_even, packs_per_rank
 from wdstream.records import World
 from wdstream.train.launch.fsdp import check_average, check_optimizer, check_sync, settle_fsdp
+from wdstream.train.launch.options import SEVERAL
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
+
+_OF_ONE = "ACCELERATE_USE_CPU"
+"""Set by that launcher of Accelerate which starts one process; with an address to meet at, where it is asked for more.
+"""
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where Accelerate looks for the number of processes: the others are of mpirun, which may have started it."""
 
 
 def start_accelerator(config: Config) -> Accelerator:
@@ -77,6 +84,11 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
     Raises:
         ConfigError: names the variable, its value, the option that sets it, and what to do.
     """
+    if {_OF_ONE, "MASTER_ADDR", "MASTER_PORT"} <= {*environment} and not {*_WORLD_SIZES} & {*environment}:
+        raise ConfigError(
+            f"accelerate launch was asked for several processes and started this one by itself: {SEVERAL}; for one, "
+            "leave out --num_processes and --num_machines, and MASTER_ADDR of the environment"
+        )
     precision = MIXED_PRECISION[dtype]
     for name, option, allowed, reason in (
         (

@@ -24,7 +24,7 @@ from wdstream.raw.children import signal_with_parent
 from wdstream.storage.processes import kill_tree
 from wdstream.text.characters import printable
 from wdstream.train.launch.signals import ECHO_SECONDS, CaughtSignals
-from wdstream.train.launch.statuses import FOLDER_VARIABLE, LOST, read_ends, read_processes
+from wdstream.train.launch.statuses import FOLDER_VARIABLE, LOST, Ended, LaunchFolder, read_ends, read_processes
 
 _POLL_S = 0.1
 _USAGE_ERROR = 2  # of argparse
@@ -46,8 +46,24 @@ def launch(options: Sequence[str], arguments: Sequence[str], *, limit_s: float |
     Raises:
         TrainError: they ended without saying how, or were killed.
     """
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    accelerate = [sys.executable, "-m", __name__, *options]
     return start_launcher([*accelerate, "-m", "wdstream.train", *arguments], limit_s=limit_s)
+
+
+def run_accelerate() -> None:
+    """`accelerate launch` with the options of this process, after they are known to be followed (options.py)."""
+    from accelerate.commands.launch import launch_command, launch_command_parser  # slow: it imports torch
+
+    from wdstream.train.launch.options import check_options
+
+    parser = launch_command_parser()
+    options = parser.parse_args()
+    try:
+        check_options(parser, options)
+    except ConfigError as error:
+        LaunchFolder.of(os.environ).tell_end(Ended(how="failed", status=_USAGE_ERROR, reason=str(error)))
+        raise SystemExit(_USAGE_ERROR) from None
+    launch_command(options)
 
 
 def start_launcher(command: Sequence[str], *, limit_s: float | None) -> int:
@@ -186,3 +202,7 @@ def _prepare_launcher() -> None:
     signal_with_parent(signal.SIGKILL)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    run_accelerate()

@@ -130,7 +130,8 @@ class Checkpoints:
     def _begin(self, folder: Path) -> Callable[[], object]:
         """`_take`, after which the ranks meet where no collective is in it that one of them could be missing in."""
         if self._whole is None:
-            return self._take(folder)
+            with naming_checkpoint(folder):
+                return self._take(folder)
         taken: list[Callable[[], object]] = []  # stays here: it cannot be sent to the others
         self._group.do(lambda: taken.append(self._take(folder)))
         return taken[0]
@@ -159,7 +160,7 @@ class Checkpoints:
             return measure_own_files(checkpoint.path, rank)
 
         if self._whole is None:
-            alone(write, rank)
+            alone(write, rank, checkpoint.path)
             write = _nothing
 
         measured = self._group.do(write_own)

@@ -85,9 +85,9 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
             raise TrainError(f"{path}: {_describe(error)}") from error
 
 
-def alone(action: Callable[[], object], rank: int) -> None:
-    """Do what has collectives of its own in it, so that the ranks cannot meet where it fails on one: this one ends,
-    which the others notice, and does not wait for them.
+def alone(action: Callable[[], object], rank: int, path: Path) -> None:
+    """Write what has collectives of its own in it to `path`, so that the ranks cannot meet where it fails on one: this
+    one ends, which the others notice, and does not wait for them.
 
     Raises:
         TrainError: it failed here.
@@ -96,9 +96,9 @@ def alone(action: Callable[[], object], rank: int) -> None:
         with lost_processes(f"the {SAVE_HOURS} hours that a save may take"):
             action()
     except CheckpointException as error:
-        raise TrainError(f"a checkpoint could not be written:\n{describe_ranks(error)}") from error
+        raise TrainError(f"{path}: a checkpoint could not be written:\n{describe_ranks(error)}") from error
     except Exception as error:
-        raise TrainError(f"a checkpoint could not be written:\nrank {rank}: {_describe(error)}") from error
+        raise TrainError(f"{path}: a checkpoint could not be written:\nrank {rank}: {_describe(error)}") from error
 
 
 def describe_ranks(error: CheckpointException) -> str:

@@ -23,13 +23,11 @@ from wdstream.train.watch.summary import (
     describe_place,
     summarise_steps,
 )
-from wdstream.train.watch.trackers import Trackers
+from wdstream.train.watch.trackers import Trackers, named_figures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-BOARD_RATES = {"loss", "cer", "wer"}
-"""Figures of an evaluation that TensorBoard gets; eval.jsonl has the counts, too."""
 _LINES_OF_ETA = 20
 """The time left is that of the last lines' steps, with all that was done between them."""
 
@@ -122,7 +120,7 @@ class Metrics:
         if not self._is_main:
             return
         self._eval_file.append({"step": step, "name": name, **figures})
-        self._send({f"eval/{name}/{key}": figures[key] for key in sorted(BOARD_RATES & figures.keys())}, step)
+        self._send(f"eval/{name}", figures, step)
         text = f"step {step}: eval {name}: {describe_eval(figures)}"
         self._print(text, {"event": "evaluation", "step": step, "name": name, **figures})
 
@@ -179,22 +177,22 @@ class Metrics:
         self._spent = dict.fromkeys(self._spent, 0.0)
         self._line_at = time.perf_counter()
         self._file.append({"step": step, **figures})
-        self._send({f"train/{name}": value for name, value in figures.items()}, step)
+        self._send("train", figures, step)
         if not self._has_bar:
             left = self._seconds_left(step)
             place = describe_place(step, self.total_steps, figures, left)
             fields = {"event": "step", "step": step, "total": self.total_steps, "eta_s": left, **figures}
             self._print(f"{place}: {describe(figures)}", fields)
 
-    def _send(self, figures: Mapping[str, float], step: int) -> None:
+    def _send(self, kind: str, figures: Mapping[str, float], step: int) -> None:
         """To TensorBoard and the other trackers."""
         if self._board is not None:
             with naming(Path(self._board.log_dir)):
-                for name, value in figures.items():
+                for name, value in named_figures(kind, figures).items():
                     self._board.add_scalar(name, value, step)
                 self._board.flush()
         if self._trackers is not None:
-            self._trackers.log(figures, step)
+            self._trackers.log(kind, figures, step)
 
     def _seconds_left(self, step: int) -> float | None:
         """By the pace of the last lines, evaluation and saving included."""

@@ -3,17 +3,18 @@
 TensorBoard is not among them: its files are the run's own (metrics.py). They are opened before the model is loaded, so
 that one without a key or a server ends the start early. A run that continues continues the same run of its trackers:
 `trackers.json` has their ids, and a run that begins again gets new ones, as one that was rolled back does. Steps that
-are trained again, since no checkpoint had them, are not sent again: stores keep both, or drop the later. The same file
-has the last step that was sent before the newest start, which the run's own files forget where they are cut back. A
-tracker whose server fails later does not end the training; what it lacks is in metrics.jsonl.
+are trained again, since no checkpoint had them, are not sent again: stores keep both, or drop the later. For that the
+same file has the last step that each tracker took; a start sends what the run's own files have after it. A tracker
+whose server fails does not end the training; where it does not come back in this start, the next one sends the rest.
 """
 
+import importlib
 import json
 import os
 import random
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,7 +26,7 @@ from wdstream.config.schema import Config
 from wdstream.config.watching import TrackerName, WatchConfig
 from wdstream.errors import ConfigError, TrainError
 from wdstream.runs.layout import RunLayout
-from wdstream.storage.atomic import write_file
+from wdstream.storage.atomic import atomic_write
 from wdstream.storage.json_lines import read_lines
 
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "comet": "comet_ml"}
@@ -40,8 +41,12 @@ _ADVICE = {
 }
 _ODD = re.compile(r"[^\w\-. :/]")
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-_SENT = "sent"
-"""In trackers.json, next to the names of trackers: what was sent to each before the newest start."""
+_TAKEN = "taken"
+"""In trackers.json, next to the names of trackers: the last steps that each took."""
+_BEFORE = "sent"
+"""In its place in files of before: what was sent before the newest start."""
+_SHOWN = ("cer", "loss", "wer")
+"""Figures of an evaluation that are sent."""
 Figure = TypeVar("Figure")
 _ID_BYTES = 16  # comet wants 32 letters or more
 
@@ -68,14 +73,14 @@ class OpenTracker:
         name: as configured.
         run_id: of the run there.
         tracker: Accelerate's.
-        sent: the last step of which it has figures, by what they are of (`_sent`).
+        taken: the last step of which it has figures, by what they are of: `train`, or `eval/SET`.
         has_failed: its last line did not arrive.
     """
 
     name: str
     run_id: str
     tracker: GeneralTracker
-    sent: Mapping[str, int]
+    taken: dict[str, int]
     has_failed: bool = False
 
 
@@ -85,11 +90,11 @@ class KnownRun:
 
     Attributes:
         run_id: of the run there.
-        sent: the last step that was sent before the newest start, by what its figures are of.
+        taken: the last step that it took, by what its figures are of; None in files of before.
     """
 
     run_id: str
-    sent: Mapping[str, int]
+    taken: Mapping[str, int] | None
 
 
 class Trackers:
@@ -109,28 +114,50 @@ class Trackers:
 
     def __init__(self, files: RunLayout, config: Config, *, first_step: int) -> None:
         self.say: Callable[[str], None] = print
-        known = read_known(files) if first_step else {}
+        self._files = files
+        self._known = read_known(files) if first_step else {}
         names = [name for name in config.train.trackers if name in _PACKAGES]
-        self._open = [start_tracker(name, files, config, known.get(name)) for name in names]
+        self._open = [start_tracker(name, files, config, self._known.get(name)) for name in names]
         if self._open:
-            found = known | {one.name: KnownRun(one.run_id, one.sent) for one in self._open}  # others may come back
-            tree = {name: one.run_id for name, one in found.items()}
-            sent = {_SENT: {name: one.sent for name, one in found.items()}}
-            write_file(files.trackers, json.dumps(tree | sent, indent=2).encode())
+            self._write()
+        for kind, step, figures in _lines(files):
+            if step < first_step:  # from there on they are trained again
+                self._send([one for one in self._open if one.name in self._known], kind, figures, step)
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Send figures of a step to all; those of a call are of one kind, `train/...` or `eval/SET/...`."""
-        for one in self._open:
-            if step <= one.sent.get(next(iter(figures), "").rpartition("/")[0], -1):
+    def log(self, kind: str, figures: Mapping[str, float], step: int) -> None:
+        """Send figures of a step to all.
+
+        Args:
+            kind: what they are of: `train`, or `eval/SET`.
+            figures: by name.
+            step: their step.
+        """
+        self._send(self._open, kind, figures, step)
+
+    def _send(self, trackers: Iterable[OpenTracker], kind: str, figures: Mapping[str, float], step: int) -> None:
+        for one in trackers:
+            if step <= one.taken.get(kind, -1):
                 continue
+            named = named_figures(kind, figures)
             try:
-                one.tracker.log(_plain(figures) if one.name == "mlflow" else dict(figures), step=step)
+                one.tracker.log(_plain(named) if one.name == "mlflow" else named, step=step)
             except Exception as error:  # of any kind: the libraries and their servers have their own
                 if not one.has_failed:
                     self.say(f"{one.name} does not take the figures of step {step}, metrics.jsonl has them: {error}")
                 one.has_failed = True
             else:
                 one.has_failed = False
+                one.taken[kind] = step
+                self._write()
+
+    def _write(self) -> None:
+        """Who took what; runs of trackers that this start leaves out may come back. At once, and not synced: it is for
+        a process that is killed."""
+        found = self._known | {one.name: KnownRun(one.run_id, one.taken) for one in self._open}
+        tree: dict[str, object] = {name: one.run_id for name, one in found.items()}
+        taken = {name: one.taken for name, one in found.items() if one.taken is not None}
+        with atomic_write(self._files.trackers, is_durable=False) as file:
+            file.write(json.dumps(tree | {_TAKEN: taken}, indent=2).encode())
 
     def close(self) -> None:
         """End the runs of all trackers."""
@@ -163,17 +190,43 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: Kn
             f"train.trackers: {name} does not start ({reason}); {_ADVICE[name]}; or leave {name} out of train.trackers"
         ) from error
     own_id = tracker.tracker.info.run_id if name == "mlflow" else run_id
-    return OpenTracker(name=name, run_id=own_id, tracker=tracker, sent={} if known is None else _sent(files, known))
+    return OpenTracker(
+        name=name, run_id=own_id, tracker=tracker, taken={} if known is None else _taken(files, known, name)
+    )
 
 
-def _sent(files: RunLayout, known: KnownRun) -> dict[str, int]:
-    """The last step of `train` and of each `eval/SET`: by the files of the run, which are not yet cut back for this
-    start, and by what was sent before they were cut back for others."""
-    last = dict(known.sent)
-    kinds = [(f"eval/{line['name']}", line) for line in read_lines(files.evaluations, needed=("step", "name"))]
-    for kind, line in (*kinds, *(("train", line) for line in read_lines(files.metrics, needed=("step",)))):
-        last[kind] = max(int(line["step"]), last.get(kind, -1))
-    return last
+def named_figures(kind: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """Those of a line that are sent, by the names that they have there."""
+    shown = figures if kind == "train" else [name for name in _SHOWN if name in figures]
+    return {f"{kind}/{name}": figures[name] for name in shown}
+
+
+def _lines(files: RunLayout) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Kind, step and figures of what a run wrote, in the order of steps; not yet cut back for this start."""
+    lines = [("train", line) for line in read_lines(files.metrics, needed=("step",))]
+    lines += [(f"eval/{line.pop('name')}", line) for line in read_lines(files.evaluations, needed=("step", "name"))]
+    for kind, line in sorted(lines, key=lambda one: int(one[1]["step"])):
+        yield kind, int(line.pop("step")), line
+
+
+def _taken(files: RunLayout, known: KnownRun, name: TrackerName) -> dict[str, int]:
+    """The last step of `train` and of each `eval/SET` that a run of a tracker has.
+
+    One that was killed while mlflow's server took a line does not know of it, and asks; the others take a line by
+    writing it down on this machine. Files of before do not say: there it is what the run wrote.
+    """
+    written = {kind: step for kind, step, _ in _lines(files)}
+    if known.taken is None:
+        return written
+    taken = dict(known.taken)
+    if name == "mlflow":
+        client = importlib.import_module("mlflow").MlflowClient()
+        for kind, step in written.items():
+            if taken.get(kind, -1) < step:
+                (key,) = _plain({f"{kind}/loss": 0})
+                steps = [point.step for point in client.get_metric_history(known.run_id, key)]
+                taken[kind] = max([*steps, taken.get(kind, -1)])
+    return taken
 
 
 def _are_steps(steps: object) -> bool:
@@ -241,11 +294,14 @@ def read_known(files: RunLayout) -> dict[str, KnownRun]:
         tree: object = json.loads(files.trackers.read_bytes())
     except ValueError as error:
         tree = error
-    sent: object = tree.pop(_SENT, {}) if isinstance(tree, dict) else {}  # files of before have none
+    taken: object = {}
+    if isinstance(tree, dict):
+        tree.pop(_BEFORE, None)
+        taken = tree.pop(_TAKEN, {})
     ids = tree if isinstance(tree, dict) and all(isinstance(value, str) for value in tree.values()) else None
-    if ids is None or not isinstance(sent, dict) or not all(map(_are_steps, sent.values())):
+    if ids is None or not isinstance(taken, dict) or not all(map(_are_steps, taken.values())):
         raise TrainError(
-            f"{files.trackers}: expected an id for each tracker and the last steps sent to it, found {tree!r:.80} and "
-            f"{sent!r:.80}; without the file the trackers begin new runs"
+            f"{files.trackers}: expected an id for each tracker and the last steps that it took, found {tree!r:.80} "
+            f"and {taken!r:.80}; without the file the trackers begin new runs"
         )
-    return {name: KnownRun(run_id, sent.get(name, {})) for name, run_id in ids.items()}
+    return {name: KnownRun(run_id, taken.get(name)) for name, run_id in ids.items()}
