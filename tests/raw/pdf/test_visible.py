@@ -34,6 +34,8 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (f"0.2 0.3 0.6 rg 0 80 300 60 re f 0.22 0.32 0.6 rg {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (f"0 g 30 80 200 60 re f {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (line(HIDDEN, 40, 100, 1), "too small to read", {}),
+        (line("Hidden gypsy", 40, 100, 1.4), "too small to read", {}),
+        (line(HIDDEN, 40, 100, 0.01), "too small to read", {}),
         (f"0 g 40.5 95 84.8 20 re f {line(HIDDEN, 40, 100)}", "not drawn", {}),  # an edge of the first letter is seen
         (f"{line(HIDDEN, 40, 100)} 0 g 30 95 200 25 re f", "covered", {}),
         (f"{line(HIDDEN, 40, 100)} 1 1 1 rg 30 95 200 25 re f", "covered", {}),
@@ -150,6 +152,7 @@ def test_an_invisible_layer_over_visible_text_repeats_it(tmp_path: Path) -> None
         ("/Subtype/FreeText/F 2", "Seen by all"),  # hidden
         ("/Subtype/FreeText/F 32", "Seen by all"),  # not for the screen
         ("/Subtype/Popup/F 4", "Seen by all"),
+        ("/Subtype/Link/F 4", "Seen by all\nStamped"),
         ("/Subtype/Stamp/F 0", "Seen by all\nStamped"),  # not for print
     ],
 )
@@ -173,6 +176,21 @@ def test_fields_come_after_what_is_left_of_them(tmp_path: Path) -> None:
         objects={number: form(line(value, 2, 4), box="0 0 80 18") for number, value in values},
     )
     assert found["text"] == "Name: Ann of Bern\nDay: Monday\nEnd"
+
+
+@pytest.mark.parametrize(
+    ("content", "rect", "text"),
+    [
+        (line("Left", 40, 150) + line("Right", 210, 150), "80 145 200 175", "Left Stamped Right"),
+        (line("Under words", 45, 150), "40 142 160 172", "Under Stamped words"),
+        (line("Over", 40, 150) + line("under", 40, 60), "40 100 160 130", "Over\nStamped\nunder"),
+        (SEEN, "40 60 40 60", "Seen by all"),
+    ],
+)
+def test_a_stamp_parts_no_word_and_no_line(tmp_path: Path, content: str, rect: str, text: str) -> None:
+    entries = f"/MediaBox[0 0 300 200]/Annots[<</Type/Annot/Subtype/Stamp/F 4/Rect[{rect}]/AP<</N 10 0 R>>>>]"
+    objects = {10: form(line("Stamped", 5, 8), box="0 0 120 30")}
+    assert page_of(tmp_path, content, page=entries, objects=objects)["text"] == text
 
 
 def test_text_that_is_a_clip_is_shown_where_something_is_painted_through_it(tmp_path: Path) -> None:

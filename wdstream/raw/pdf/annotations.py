@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.raw.pdf.blanks import is_blank_code, words_of
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.places import Boxes, CharacterMask, extent_of
 from wdstream.raw.pdf.reading.put_in import PUT_IN_LINE, PUT_IN_SPACE, reordered
@@ -21,7 +22,7 @@ _SAME_LINE = 0.5
 
 
 def has_drawn_annotations(page: Any) -> bool:
-    """Whether an open page of pypdfium2 has fields or annotations that a viewer draws; links are not."""
+    """Whether an open page of pypdfium2 has fields or annotations that a viewer draws; links seldom have a picture."""
     import pypdfium2.raw as pdfium
 
     for index in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
@@ -29,8 +30,9 @@ def has_drawn_annotations(page: Any) -> bool:
         if not annotation:
             continue
         kind, flags = pdfium.FPDFAnnot_GetSubtype(annotation), pdfium.FPDFAnnot_GetFlags(annotation)
+        is_drawn = kind != _POPUP and (kind != _LINK or pdfium.FPDFAnnot_HasKey(annotation, b"AP"))
         pdfium.FPDFPage_CloseAnnot(annotation)
-        if kind not in (_LINK, _POPUP) and not flags & (_HIDDEN | _NO_VIEW):
+        if is_drawn and not flags & (_HIDDEN | _NO_VIEW):
             return True
     return False
 
@@ -51,7 +53,9 @@ def place_annotations(
     Returns:
         The characters in their new order, with spaces and line ends put in, and which count.
     """
-    own = np.flatnonzero((blocks < 0) & keep & (characters.object_number >= 0))
+    is_own = (blocks < 0) & keep & (characters.object_number >= 0)
+    own = np.flatnonzero(is_own)
+    words = words_of(characters.codes, is_own & ~is_blank_code(characters.codes))
     before: dict[int, list[list[int]]] = {}
     after: dict[int, list[list[int]]] = {}
     last: list[list[int]] = []
@@ -63,21 +67,38 @@ def place_annotations(
         if place is None:
             last.append([*PUT_IN_LINE, *span.tolist()])
         elif place[1] == "right":
-            before.setdefault(place[0], []).append([*span.tolist(), PUT_IN_SPACE])
+            before.setdefault(_ends_of_word(words, place[0])[0], []).append([*span.tolist(), PUT_IN_SPACE])
         elif place[1] == "left":
-            after.setdefault(place[0], []).append([PUT_IN_SPACE, *span.tolist()])
+            after.setdefault(_ends_of_word(words, place[0])[1], []).append([PUT_IN_SPACE, *span.tolist()])
         else:
             end = _end_of_line(characters, own, place[0])
             after.setdefault(end, []).append([*PUT_IN_LINE, *span.tolist()])
     order: list[int] = []
-    for number in np.flatnonzero(~moved).tolist():
+    stays = ~moved & ~characters.is_generated
+    gaps = np.cumsum(stays)
+    is_holed = np.bincount(gaps[moved], minlength=len(moved) + 1) > 0  # what PDFium put around a text that is moved
+    numbers = np.flatnonzero(stays | (~moved & ~is_holed[gaps])).tolist()
+    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
         order += [at for part in before.get(number, []) for at in part]
         order.append(number)
         order += [at for part in after.get(number, []) for at in part]
-        if number in after and not _is_followed_by_blank(characters, number):
+        if following is not None and is_holed[gaps[number]]:
+            order += _between(characters, number, following)
+        elif number in after and not _is_followed_by_blank(characters, number):
             order.append(PUT_IN_SPACE)
     order += [at for part in last for at in part]
     return reordered(characters, keep, order)
+
+
+def _between(characters: PageCharacters, number: int, following: int) -> tuple[int, ...]:
+    """What parts two characters between which a text was moved away: a space on one line, else a line end."""
+    if int(characters.codes[following]) in (_LINE_FEED, _RETURN):
+        return ()
+    left, top, _, bottom = characters.boxes[number].tolist()
+    other_left, other_top, _, other_bottom = characters.boxes[following].tolist()
+    shared = min(bottom, other_bottom) - max(top, other_top)
+    is_one_line = other_left > left and shared > _SAME_LINE * min(bottom - top, other_bottom - other_top)
+    return (PUT_IN_SPACE,) if is_one_line else PUT_IN_LINE
 
 
 def _blocks_in_order(
@@ -99,7 +120,7 @@ def _place(boxes: Boxes, own: NDArray[np.intp], block: Boxes) -> tuple[int, str]
     if not len(own):
         return None
     left, top, right, _ = extent_of(block).tolist()
-    first = block[block[:, 1] < top + float(np.median(block[:, 3] - block[:, 1]))]  # the boxes of its first line
+    first = block[block[:, 1] <= top + float(np.median(block[:, 3] - block[:, 1]))]  # the boxes of its first line
     line = extent_of(first)
     near = boxes[own]
     shared = np.minimum(near[:, 3], line[3]) - np.maximum(near[:, 1], line[1])
@@ -114,6 +135,12 @@ def _place(boxes: Boxes, own: NDArray[np.intp], block: Boxes) -> tuple[int, str]
         if mask.any():
             return int(own[mask][np.argmin(distance[mask])]), side
     return None
+
+
+def _ends_of_word(words: NDArray[np.intp], number: int) -> tuple[int, int]:
+    """The first and the last character of a character's word, or itself twice: a stamp may be over half a word."""
+    members = np.flatnonzero(words == words[number]) if words[number] >= 0 else np.array([number])
+    return int(members[0]), int(members[-1])
 
 
 def _end_of_line(characters: PageCharacters, own: NDArray[np.intp], number: int) -> int:

@@ -14,6 +14,8 @@ from wdstream.raw.pdf.layer import TextLayer
 TINY_PIXELS = 2.25
 """Higher glyphs are of no font that is too small to read (`visible.py`)."""
 _MAX_THIN = 16
+_TINY_LINE, _LONG = 2.85, 4.0
+"""Pixels from the lowest to the highest letter of a font that is too small to read; times as long is a word."""
 _PIECE = 2.0
 """Of the lower side of a span, or of most: length of a piece."""
 _MAX_DOUBTFUL = 6
@@ -52,13 +54,13 @@ def _past_edge(spans: NDArray[np.float32], picture: Picture) -> NDArray[np.intp]
 
 def _tiny(layer: TextLayer, sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
     """Spans that could have letters that nobody can read; dots, strokes and a single "I" are thin, too."""
-    thin = np.flatnonzero(sides.min(axis=1) < TINY_PIXELS)
+    lower, longer = sides.min(axis=1), sides.max(axis=1)
+    thin = np.flatnonzero((lower < TINY_PIXELS) | ((lower < _TINY_LINE) & (longer > _LONG * lower)))
     if len(thin) > _MAX_THIN:
         return None
     letters = [sum(map(str.isalnum, text)) for text in layer.texts_of_spans(thin.tolist())]
     may_be = [
-        count > 1 or (count == 1 and sides[number].max() < TINY_PIXELS)
-        for number, count in zip(thin, letters, strict=True)
+        count > 1 or (count == 1 and longer[number] < TINY_PIXELS) for number, count in zip(thin, letters, strict=True)
     ]
     return thin[np.array(may_be, np.bool_)]
 

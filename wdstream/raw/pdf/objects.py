@@ -21,6 +21,8 @@ _EDGE = 0.15
 _COVERS_AT_ONCE = 512
 _THICK = 3.0
 """Pixels: what is thinner covers no readable letter."""
+_VANISHED = 0.25
+"""Pixels: no sign of a font that can be read is lower, or narrower."""
 _ORDER = 4
 
 
@@ -70,6 +72,17 @@ class PageObjects:
             if ((shared_areas(inner, part[:, :4]) > 0) & (boxes[:, _ORDER:] < part[:, _ORDER])).any():
                 return True
         return False
+
+    def has_vanished_text(self) -> bool:
+        """Whether a text is scaled to nothing. PDFium gives its characters no spans.
+
+        Texts of spaces have no extent; so the same in an annotation is only looked at more closely.
+        """
+        sides = self.text_boxes[:, 2:4] - self.text_boxes[:, :2]
+        is_flat = sides.min(axis=1) < _VANISHED
+        if not self.annotations:
+            is_flat &= sides.max(axis=1) > 0
+        return bool(is_flat.any())
 
     def clipped_texts(self) -> set[int]:
         """Texts inside a clipping path."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks, words_of
-from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.characters import PageCharacters, quarters_of
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
 from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, part_of
@@ -90,7 +90,7 @@ def find_visible(
     Raises:
         SourceError: it cannot be decided; with the figure.
     """
-    may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text()
+    may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text() or objects.has_vanished_text()
     doubtful = None if may_hide else doubtful_spans(layer, picture)
     if doubtful is not None and not len(doubtful):
         return _all_of(layer)
@@ -206,13 +206,18 @@ class _Judge:
             self._reasons[reason] += int(dropped.sum())
 
     def _too_small(self) -> CharacterMask:
-        """Characters of text objects whose font and tallest glyph are below `MIN_FONT_PIXELS`."""
-        objects, number = self._characters.objects, self._characters.object_number
+        """Characters of text objects whose font and tallest glyph are below `MIN_FONT_PIXELS`.
+
+        Letters are as tall as they are high, other signs as long as they are.
+        """
+        characters = self._characters
+        objects, number = characters.objects, characters.object_number
         tallest = np.zeros(len(objects.handles) + 1, np.float32)
-        sides = self._characters.boxes[:, 2:] - self._characters.boxes[:, :2]
-        np.maximum.at(tallest, number, sides.max(axis=1))
+        sides = characters.boxes[:, 2:] - characters.boxes[:, :2]
+        heights = np.where(quarters_of(characters) % 2 == 0, sides[:, 1], sides[:, 0])
+        np.maximum.at(tallest, number, np.where(is_letter_code(characters.codes), heights, sides.max(axis=1)))
         small = np.append((objects.font_sizes < MIN_FONT_PIXELS) & (tallest[:-1] < MIN_FONT_PIXELS), False)
-        too_small: CharacterMask = self._boxed & small[number]
+        too_small: CharacterMask = self._real & small[number]
         return too_small
 
     def _suspected(self, blank: CharacterMask, *, has_layers: bool) -> NDArray[np.bool_]:
