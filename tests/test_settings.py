@@ -29,12 +29,23 @@ class Outer(Settings):
         ({"inner": [{"size": 1}, {}]}, "tiling.inner[1].size: missing"),
         ({"inner": [{"size": 1, "sise": 1}]}, "tiling.inner[0].sise: unknown key"),
         ({"overlap": 7, "inner": [{}]}, "tiling.inner[0].size: missing\ntiling.overlap: expected less than 0.5, found"),
+        ({"overlap": False}, "tiling.overlap: expected a number, found False"),
+        ({"side": True}, "tiling.side: expected a number, found True"),
+        ({"side": [1, True]}, "tiling.side: expected a number, found True"),
+        ({"inner": [{"size": True}]}, "tiling.inner[0].size: expected a number, found True"),
         ({"some": ()}, "tiling.some: Tuple should have at least 1 item"),
     ],
 )
 def test_mistakes_are_named_with_their_path(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Outer(**values)  # type: ignore[arg-type]
+
+
+def test_yes_is_a_value_where_a_setting_takes_it() -> None:
+    class Both(Settings):
+        layers: bool | int | Inner = False
+
+    assert Both(layers=True).layers is True
 
 
 def test_pydantic_does_not_show() -> None:

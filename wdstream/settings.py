@@ -56,6 +56,16 @@ class Settings(BaseModel):
             return expanded(value) if isinstance(value, str) else value
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_yes_or_no(cls, value: object, info: ValidationInfo) -> object:
+        """True is no 1, which pydantic would take it for, nor in a list."""
+        found = [one for one in (value if isinstance(value, list | tuple) else (value,)) if isinstance(one, bool)]
+        kinds = _leaves(cls.model_fields[str(info.field_name)].annotation) if found else set()
+        if kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"{info.field_name}: expected a number, found {found[0]}")
+        return value
+
     @classmethod
     def of(cls, values: Mapping[str, object], *, are_options: bool = False) -> Self:
         """Settings by name, such as a section of a YAML file; raises ConfigError like the constructor.
@@ -92,6 +102,12 @@ def expanded(text: str) -> str:
     if unset:
         raise ValueError(f"path: {unset[0]} in {text!r} is not set in the environment; set it, or write it out")
     return found
+
+
+def _leaves(annotation: object) -> set[object]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)
+    return {leaf for one in inner for leaf in _leaves(one)} if inner else {annotation}
 
 
 def _holds_path(annotation: object) -> bool:
