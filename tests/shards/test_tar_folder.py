@@ -19,6 +19,8 @@ from tests.helpers.paths import DATA
 from wdstream.errors import RowError, ShardError, ShardIndexError
 from wdstream.pixels.header import image_size
 from wdstream.report.console import PrintableConsole
+from wdstream.shards.by_row.checked import CheckedColumn
+from wdstream.shards.column_files import entry_of
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
 from wdstream.shards.tar_folder import TarFolder
@@ -241,7 +243,9 @@ def test_an_index_of_before_is_not_trusted_with_links(tmp_path: Path) -> None:
     start = int(shards.offset[0] + shards.nbytes[0])
     crc = zlib.crc32(data[start : start + 1536])
     values = {"offset": np.array([start]), "nbytes": np.array([1536], np.int64), "crc": np.array([crc], np.uint32)}
-    vars(shards.by_row).update(values)
+    for name, value in values.items():
+        column = CheckedColumn(value, entry_of(value), is_sound=lambda *_: True, whole=value.copy, is_checked=True)
+        vars(shards.by_row)[name] = column
     with pytest.raises(RowError, match="sample 'b': its part 'png' is a hard link"):
         shards.read_page(0)
 

@@ -35,6 +35,8 @@ from wdstream.storage.settings import ReadSettings
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
 _OF_STORAGE = (AbsentFileError, ForbiddenFileError, StorageFailureError)
+_Place = tuple[ByteRange, int, int]
+"""Where a sample is, its checksum, and the hash of its key."""
 _MOST_ASKED = 4
 """Times that the bytes of a sample are asked for again, each time other ones came."""
 
@@ -201,8 +203,12 @@ class Shards(SampleColumns):
             ShardError: when the shard is missing, cut off, or not what the index says.
             DamagedSampleError: when the shard has its size, but this sample's checksum is another.
         """
-        wanted = self._range(row)
-        return self._sample_or_again(row, wanted, self._fetched([wanted])[0])
+        place = self._place(row)
+        try:
+            data = self._storage.read(place[0])
+        except AbsentFileError as error:
+            raise absent_tar(error, self.catalog, self.path) from error
+        return self._sample_or_again(row, place, data)
 
     def read_page(self, row: int) -> Page:
         """One row as a page.
@@ -230,7 +236,7 @@ class Shards(SampleColumns):
             try:
                 if isinstance(sample, PageError):
                     raise sample
-                pages.append(page_from_members(*sample, text_chars=int(self.by_row.text_chars[row]), rules=self.rules))
+                pages.append(page_from_members(*sample, text_chars=self.by_row.text_chars.one(row), rules=self.rules))
             except PageError as error:
                 pages.append(error)
         return pages
@@ -238,10 +244,10 @@ class Shards(SampleColumns):
     def read_many(self, rows: Sequence[int]) -> list[tuple[str, dict[str, bytes]] | PageError]:
         """Keys and members of several rows, as `read_pages` reads pages."""
         samples: list[tuple[str, dict[str, bytes]] | PageError] = []
-        ranges = [self._range(row) for row in rows]
-        for row, wanted, data in zip(rows, ranges, self._fetched(ranges), strict=True):
+        places = [self._place(row) for row in rows]
+        for row, place, data in zip(rows, places, self._fetched([place[0] for place in places]), strict=True):
             try:
-                samples.append(self._sample_or_again(row, wanted, data))
+                samples.append(self._sample_or_again(row, place, data))
             except PageError as error:
                 samples.append(error)
         return samples
@@ -249,7 +255,7 @@ class Shards(SampleColumns):
     def fetch(self, rows: Sequence[int]) -> None:
         """Bring the bytes of rows into this machine's cache, if there is one."""
         if isinstance(self._storage, CachedStorage):
-            self._storage.fetch([self._range(row) for row in rows])
+            self._storage.fetch([self._place(row)[0] for row in rows])
 
     def key(self, row: int) -> str:
         """The key of a row, from its tar header, verified by its hash.
@@ -262,11 +268,11 @@ class Shards(SampleColumns):
         except (ShardIndexError, *_OF_STORAGE):
             raise
         except ShardError:  # the answer may have been damaged on its way
-            self._storage.forget(self._range(row))
+            self._storage.forget(self._place(row)[0])
             return self._key(row)
 
     def _key(self, row: int) -> str:
-        wanted = self._range(row)
+        wanted, _, key_hash = self._place(row)
 
         def read(offset: int, length: int) -> bytes:
             return self._storage.read(ByteRange(name=wanted.name, offset=offset, length=length))
@@ -281,13 +287,13 @@ class Shards(SampleColumns):
             raise self._changed(row, str(error)) from error
         keys = list(dict.fromkeys(split[0] for split in splits if split is not None))
         for name in keys:
-            if key := indexed_key(name, self.shard_name(row), int(self.by_row.key_hash[row])):
+            if key := indexed_key(name, wanted.name, key_hash):
                 return key
         raise self._changed(row, f"it has the key {next(iter(keys), '')!r}, the index another")
 
     def shard_name(self, row: int) -> str:
         """The file name of the tar that holds a row."""
-        return self.shard_names[int(self.by_row.shard[row])]
+        return self.shard_names[int(self.by_row.shard.one(row))]
 
     def find(self, key: str) -> int | None:
         """The row of a key, None when no sample has it. The first call sorts the key hashes, 8 bytes per row.
@@ -300,25 +306,23 @@ class Shards(SampleColumns):
                 self._by_hash = np.argsort(self.key_hash, kind="stable")
         first = int(np.searchsorted(self.key_hash, np.uint64(hash_key(key)), sorter=self._by_hash))
         for row in self._by_hash[first:]:
-            if int(self.by_row.key_hash[row]) != hash_key(key):
+            if self.by_row.key_hash.one(row) != hash_key(key):
                 break
             if self.key(int(row)) == key:
                 return int(row)
         return None
 
-    def _range(self, row: int) -> ByteRange:
+    def _place(self, row: int) -> _Place:
         """Where a row is; the shard's size is compared with the index at the first row read from it."""
         if not 0 <= row < self.catalog.num_samples:
             raise IndexError(f"row {row} of {self.catalog.num_samples} rows of {self.path}")
-        shard = int(self.by_row.shard[row])
+        shard, offset, nbytes, crc, key_hash = self.by_row.places[row]
         if shard not in self._checked:
             expected, actual = self.catalog.shards[shard].bytes, self._size(self.shard_names[shard])
             if actual is not None and actual != expected:
                 raise self._changed(row, f"{expected} bytes expected, found {actual}")
             self._checked.add(shard)
-        return ByteRange(
-            name=self.shard_names[shard], offset=int(self.by_row.offset[row]), length=int(self.by_row.nbytes[row])
-        )
+        return ByteRange(self.shard_names[shard], offset, nbytes), crc, key_hash
 
     def _size(self, tar: str) -> int | None:
         try:
@@ -332,29 +336,30 @@ class Shards(SampleColumns):
         except AbsentFileError as error:
             raise absent_tar(error, self.catalog, self.path) from error
 
-    def _sample_or_again(self, row: int, wanted: ByteRange, data: bytes) -> tuple[str, dict[str, bytes]]:
+    def _sample_or_again(self, row: int, place: _Place, data: bytes) -> tuple[str, dict[str, bytes]]:
         """A sample, its bytes asked for again where they are short or damaged, which may be the answer's fault: until
         the same come twice."""
         for _ in range(_MOST_ASKED):
             try:
-                return self._sample(row, wanted, data)
+                return self._sample(row, place, data)
             except ShardError:
-                self._storage.forget(wanted)
-                again = self._storage.read(wanted)
+                self._storage.forget(place[0])
+                again = self._storage.read(place[0])
                 if again == data:
                     raise
                 data = again
-        return self._sample(row, wanted, data)
+        return self._sample(row, place, data)
 
-    def _sample(self, row: int, wanted: ByteRange, data: bytes) -> tuple[str, dict[str, bytes]]:
+    def _sample(self, row: int, place: _Place, data: bytes) -> tuple[str, dict[str, bytes]]:
+        wanted, expected, key_hash = place
         if len(data) != wanted.length:
             raise self._changed(row, f"{wanted.length} bytes at byte {wanted.offset} expected, found {len(data)}")
-        crc, expected = zlib.crc32(data), int(self.by_row.crc[row])
+        crc = zlib.crc32(data)
         if crc != expected:
             what = f"checksum {expected:08x} expected, found {crc:08x}"
             raise DamagedSampleError(str(self._changed(row, what)))
         try:
-            return split_checked(data, wanted.name, int(self.by_row.key_hash[row]))
+            return split_checked(data, wanted.name, key_hash)
         except ShardIndexError:
             raise  # the index is at fault, not the shard
         except ShardError as error:

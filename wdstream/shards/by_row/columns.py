@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wdstream.shards.by_row.checked import CheckedColumn
+from wdstream.shards.by_row.checked import CheckedColumn, CheckedPlaces
 from wdstream.shards.catalog import TokenColumn, metadata_column, metadata_texts, token_column
 from wdstream.shards.column_values import STARTS, check_values
 from wdstream.shards.index_files import IndexFiles, MetadataColumn
@@ -33,6 +33,11 @@ class RowColumns:
 
     def __len__(self) -> int:
         return self._files.catalog.num_samples
+
+    @cached_property
+    def places(self) -> CheckedPlaces:
+        """Shard, offset, bytes, checksum and hash of the key of a row."""
+        return CheckedPlaces([self.shard, self.offset, self.nbytes, self.crc, self.key_hash])
 
     @cached_property
     def shard(self) -> CheckedColumn:

@@ -12,12 +12,12 @@ from wdstream.shards.layout import MAX_MEMBER_BYTES
 from wdstream.shards.meta import indexed_key, split_indexed
 from wdstream.shards.tar_header import BLOCK_SIZE, MAX_NAME
 
-_HEADER = struct.Struct("100s24x11sB20xB188xB")
-"""Of a header: its name, eleven digits of its size and what ends them, its kind, and whether a folder is apart."""
+_HEADER = struct.Struct("124x11sB20xB188xB")
+"""Of a header: eleven digits of its size and what ends them, its kind, and whether a folder is apart."""
 _FILE = ord("0")
 _ENDS_OF_SIZE = (0, ord(" "))
-_NAME = re.compile(rb"((?:[\w@=+,~ ()-]+/)*[\w@=+,~ ()-]+\.)[^/\0]*")
-"""Names that no reader passes over, and that are safe, up to the dot that ends the key."""
+_NAME = re.compile(rb"((?:(?!__)[\w@=+,~ ()-]+/)*(?!__)[\w@=+,~ ()-]+\.)[^/\0]*\0")
+"""Names that no reader passes over, and that are safe, up to the dot that ends the key; shorter than their field."""
 _EXTENSIONS = {extension.encode(): extension for extension in ("jpg", "png", "tif", "txt", "json")}
 
 
@@ -39,8 +39,8 @@ def split_plain(data: bytes) -> tuple[str, dict[str, bytes]] | None:
 
     The sums in the headers are not compared.
     """
-    first = _NAME.fullmatch(data[:MAX_NAME].rstrip(b"\0"))
-    if first is None or first[1].startswith(b"__") or b"/__" in first[1]:
+    first = _NAME.match(data, 0, MAX_NAME)
+    if first is None:
         return None
     before = first[1]
     try:
@@ -59,14 +59,15 @@ def _members(data: bytes, before: bytes) -> dict[str, bytes] | None:
     members: dict[str, bytes] = {}
     start, end, length = 0, len(data), len(before)
     while start < end:
-        name, digits, after, kind, has_folder = _HEADER.unpack_from(data, start)
-        size = int(digits, 8) if digits.isdigit() else -1
-        if kind != _FILE or has_folder or after not in _ENDS_OF_SIZE or not 0 <= size <= MAX_MEMBER_BYTES:
+        digits, after, kind, has_folder = _HEADER.unpack_from(data, start)
+        if kind != _FILE or has_folder or after not in _ENDS_OF_SIZE or not digits.isdigit():
             return None
-        name = name.rstrip(b"\0")
-        extension = name[length:]
+        size = int(digits, 8)
+        if size > MAX_MEMBER_BYTES or not data.startswith(before, start):
+            return None
+        extension = data[start + length : data.index(b"\0", start, start + MAX_NAME)]
         known = _EXTENSIONS.get(extension) or _extension(extension)
-        if not name.startswith(before) or known is None or known in members:
+        if known is None or known in members:
             return None
         start += BLOCK_SIZE
         members[known] = data[start : start + size]
@@ -75,4 +76,4 @@ def _members(data: bytes, before: bytes) -> dict[str, bytes] | None:
 
 
 def _extension(name: bytes) -> str | None:
-    return None if b"/" in name or b"\0" in name else name.decode("ascii").lower()
+    return None if b"/" in name else name.decode("ascii").lower()
