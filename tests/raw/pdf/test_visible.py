@@ -116,6 +116,19 @@ def test_text_that_is_seen(tmp_path: Path, content: str, more: dict[str, Any]) -
     assert found["text"] == HIDDEN
 
 
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        (line("and so it goes off", 220, 100), "Seen by all\nand so it goe\nlast"),
+        (line("two, on", 220, 100) + line("one line", 280, 100), "Seen by all\ntwo, on one\nlast"),
+        (line("cut", 289, 100) + line("l'\351t\351", 40, 100), "Seen by all\nl'été cu\nlast"),
+        (line("half", 285, 100, 20) + line("of it", -10, 60), "Seen by all\nh\nit\nlast"),
+    ],
+)
+def test_text_that_ends_at_the_edge(tmp_path: Path, cut: str, text: str) -> None:
+    assert page_of(tmp_path, f"{SEEN} {cut} {line('last', 40, 30)}")["text"] == text
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_turned_and_cropped_page_has_the_text_inside_the_crop(tmp_path: Path, rotation: int) -> None:
     content = line("Inside", 100, 100, 10) + line("Outside", 20, 20, 10) + line("Beyond", 220, 190, 10)

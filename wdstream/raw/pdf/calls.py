@@ -66,7 +66,8 @@ class PdfiumCalls:
     object_of_form: _Call
     kind: _Call
     bounds: _Call
-    form_matrix: _Call
+    object_matrix: _Call
+    object_font_size: _Call
     count_marks: _Call
     has_transparency: _Call
     draw_mode: _Call
@@ -112,7 +113,8 @@ def pdfium_calls() -> PdfiumCalls:
         object_of_form=bound(pdfium.FPDFFormObj_GetObject, pointer, pointer, ctypes.c_ulong),
         kind=bound(pdfium.FPDFPageObj_GetType, number, pointer),
         bounds=bound(pdfium.FPDFPageObj_GetBounds, number, *(pointer,) * 5),
-        form_matrix=bound(pdfium.FPDFPageObj_GetMatrix, number, pointer, pointer),
+        object_matrix=bound(pdfium.FPDFPageObj_GetMatrix, number, pointer, pointer),
+        object_font_size=bound(pdfium.FPDFTextObj_GetFontSize, number, pointer, pointer),
         count_marks=bound(pdfium.FPDFPageObj_CountMarks, number, pointer),
         has_transparency=bound(pdfium.FPDFPageObj_HasTransparency, number, pointer),
         draw_mode=bound(pdfium.FPDFPath_GetDrawMode, number, *(pointer,) * 3),

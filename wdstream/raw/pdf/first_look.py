@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.ink import Picture, is_blank
 from wdstream.raw.pdf.layer import TextLayer
+from wdstream.raw.pdf.objects import PageObjects
 
 TINY_PIXELS = 2.25
-"""Higher glyphs are of no font that is too small to read (`visible.py`)."""
+"""Higher glyphs are of no font that is too small to read (`objects.py`)."""
 _MAX_THIN = 16
 _TINY_LINE, _LONG = 2.85, 4.0
 """Pixels from the lowest to the highest letter of a font that is too small to read; times as long is a word."""
@@ -27,16 +28,22 @@ _ON_LINE = 0.4
 """Of the higher of two spans that both have, there: accents are over their letters, and lower."""
 
 
-def doubtful_spans(layer: TextLayer, picture: Picture) -> NDArray[np.intp] | None:
+def doubtful_spans(layer: TextLayer, objects: PageObjects, picture: Picture) -> NDArray[np.intp] | None:
     """The spans, by number, that are past the edge, without ink somewhere, too small to read, or over another; None
-    where these are many, or all of the layer is to be looked at."""
+    where these are many, or all of the layer is to be looked at.
+
+    Args:
+        layer: the text layer of a page.
+        objects: what the page draws.
+        picture: (height, width, 4) the page.
+    """
     spans = layer.spans
     if not len(spans):
         return None
     sides = spans[:, 2:] - spans[:, :2]
     found = [
         _past_edge(spans, picture),
-        _tiny(layer, sides),
+        _tiny(layer, objects, sides),
         _overlapping(spans, sides),
         _with_gaps(picture, spans, sides),
     ]
@@ -52,10 +59,12 @@ def _past_edge(spans: NDArray[np.float32], picture: Picture) -> NDArray[np.intp]
     return np.flatnonzero(past)
 
 
-def _tiny(layer: TextLayer, sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
-    """Spans that could have letters that nobody can read; dots, strokes and a single "I" are thin, too."""
+def _tiny(layer: TextLayer, objects: PageObjects, sides: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Spans that could have letters that nobody can read; dots, strokes and a single "I" are thin in any font."""
     lower, longer = sides.min(axis=1), sides.max(axis=1)
     thin = np.flatnonzero((lower < TINY_PIXELS) | ((lower < _TINY_LINE) & (longer > _LONG * lower)))
+    if not objects.has_tiny_text():
+        return thin[:0]
     if len(thin) > _MAX_THIN:
         return None
     letters = [sum(map(str.isalnum, text)) for text in layer.texts_of_spans(thin.tolist())]

@@ -55,7 +55,7 @@ def page_text(
     Raises:
         ConfigError: the order is by layout, and pdfminer.six is not installed.
     """
-    numbers = without_spaces_inside(characters, kept_numbers(characters, keep))
+    numbers = without_spaces_inside(characters, kept_numbers(characters.codes, characters.is_generated, keep))
     is_right = right_to_left_letters(characters.codes)
     if order == "file" and not is_right[numbers].any():
         return characters_text(characters, numbers)

@@ -1,6 +1,7 @@
 """The objects that a PDF page draws, in their order: texts, images, and what may cover a text drawn before it."""
 
 import ctypes
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ _EDGE = 0.15
 _COVERS_AT_ONCE = 512
 _THICK = 3.0
 """Pixels: what is thinner covers no readable letter."""
+MIN_FONT_PIXELS = 3.0
+"""Height of a font's em in pixels of the rendered page, under which no text is readable: its small letters are one
+pixel high, and no two of them look different. Judged by the font, since dots and accents are small in any; and by the
+tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
+_ROUNDED = 1.01
 _VANISHED = 0.25
 """Pixels: no sign of a font that can be read is lower, or narrower."""
 _ORDER = 4
@@ -58,6 +64,30 @@ class PageObjects:
         """(k, 5) as `covers`, of the texts in the order of `texts`."""
         return self.found_texts.areas(self.spaces)
 
+    @property
+    def has_forms(self) -> bool:
+        """Whether some of it is drawn by forms."""
+        return len(self.spaces) > 1
+
+    @cached_property
+    def least_font_size(self) -> float:
+        """How high or, if that is less, how wide the smallest em of the texts is, in pixels; infinite without texts."""
+        found, calls = self.found_texts, pdfium_calls()
+        if not (count := len(found.handles)):
+            return math.inf
+        sizes, matrices = np.zeros(count, np.float32), np.zeros((count, 6), np.float32)
+        for call, values in ((calls.object_font_size, sizes), (calls.object_matrix, matrices)):
+            start, width = values.ctypes.data, values.strides[0]
+            deque(map(call, found.handles, range(start, start + count * width, width)), maxlen=0)
+        ems = matrices[:, :4].reshape(count, 2, 2) @ np.array(self.spaces)[found.spaces, :, :2].transpose(0, 2, 1)
+        areas = np.abs(ems[:, 0, 0] * ems[:, 1, 1] - ems[:, 0, 1] * ems[:, 1, 0])
+        longest = np.maximum(np.hypot(ems[..., 0], ems[..., 1]).max(axis=1), 1e-9)
+        return float((areas / longest * np.abs(sizes)).min())
+
+    def has_tiny_text(self) -> bool:
+        """Whether a text has a font that is too small to read, or one of bitmaps, whose em may be one unit."""
+        return self.least_font_size < MIN_FONT_PIXELS * _ROUNDED
+
     def has_covered_text(self) -> bool:
         """Whether a cover is over a part of the box of an earlier text, more than at its edge."""
         covers = self.covers
@@ -78,6 +108,8 @@ class PageObjects:
 
         Texts of spaces have no extent; so the same in an annotation is only looked at more closely.
         """
+        if not (self.annotations or self.has_tiny_text()):
+            return False
         sides = self.text_boxes[:, 2:4] - self.text_boxes[:, :2]
         is_flat = sides.min(axis=1) < _VANISHED
         if not self.annotations:
@@ -186,7 +218,7 @@ class _Walk:
     def parts(self, handle: int, matrix: Matrix) -> Iterator[tuple[int, Matrix]]:
         """The objects in a form and the transform of its space to pixels; PDFium has all annotations in one form."""
         calls = self._calls
-        if calls.kind(handle) != _FORM or not calls.form_matrix(handle, ctypes.addressof(self._reals)):
+        if calls.kind(handle) != _FORM or not calls.object_matrix(handle, ctypes.addressof(self._reals)):
             return
         a, b, c, d, e, f = self._reals
         inner = matrix[:, :2] @ np.array([[a, c, e], [b, d, f]])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.annotations import place_annotations
+from wdstream.raw.pdf.blanks import is_blank_code
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
@@ -13,15 +14,18 @@ from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import centres_of
 from wdstream.raw.pdf.reading.accent_marks import is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
-from wdstream.raw.pdf.reading.breaks import find_breaks, find_clusters
+from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import read_fonts
+from wdstream.raw.pdf.reading.lines import kept_numbers
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 from wdstream.raw.pdf.reading.put_in import reordered
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
 from wdstream.text.script import is_east_asian, right_to_left_letters, script_of
+
+_FIRST_PRIVATE = 0xE000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,18 @@ def read_shown_text(
     return ShownText(text=text, meta=meta, mapped=mapped)
 
 
+def _part_of_text(layer: TextLayer, keep: NDArray[np.bool_], breaks: Breaks | None) -> str:
+    """PDFium's text of a page, which has one code point per character, of the characters that count."""
+    codes, is_put_in = layer.text_codes, np.zeros(len(keep), np.bool_)
+    if not keep.all():
+        blanks = np.flatnonzero(is_blank_code(codes))
+        is_put_in[blanks] = layer.are_put_in(blanks)
+    if breaks is not None:
+        codes = np.delete(breaks.mended(codes), breaks.gone)
+        keep, is_put_in = np.delete(keep, breaks.gone), np.delete(is_put_in, breaks.gone)
+    return codes[kept_numbers(codes, is_put_in, keep)].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
 def _text_without_places(layer: TextLayer, keep: NDArray[np.bool_]) -> tuple[str, float] | None:
     """`_text_of` a page without accents apart, of which some characters have no map; None where that depends on where
     characters are: to read all places takes longer than all else of such a page."""
@@ -95,17 +111,19 @@ def _text_without_places(layer: TextLayer, keep: NDArray[np.bool_]) -> tuple[str
 def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, order: LineOrder) -> tuple[str, float]:
     """The text of the characters that count, and the share of them that mean what they say.
 
-    It is PDFium's own where all characters count and nothing has to be looked at one by one.
+    It is PDFium's own, or a part of that, where nothing has to be looked at one by one.
     """
     breaks, annotations = find_breaks(layer, objects), objects.annotations
-    is_plain = keep.all() and not annotations and order == "file"
-    is_plain &= breaks is None or len(layer.text) == layer.num_characters
+    is_plain = not annotations and order == "file"
+    if breaks is not None or not keep.all():
+        is_plain = is_plain and len(layer.text) == layer.num_characters
+        is_plain = is_plain and bool(keep.all() or layer.text_codes.max() < _FIRST_PRIVATE)
     if is_plain and is_sign(layer.text_codes, "any").any():
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
     if is_plain and not is_eastern and not needs_places(layer.text_codes):
         if not layer.has_unmapped:
-            text = layer.text if breaks is None else breaks.mended_text(layer.text_codes)
+            text = layer.text if breaks is None and keep.all() else _part_of_text(layer, keep, breaks)
             return text, mapped_share_of_text(text)
         without_places = None if breaks else _text_without_places(layer, keep)
         if without_places is not None:

@@ -18,7 +18,7 @@ from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
 from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, part_of
 from wdstream.raw.pdf.layer import TextLayer
-from wdstream.raw.pdf.objects import PageObjects
+from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, PageObjects
 from wdstream.raw.pdf.places import (
     CharacterMask,
     PictureArea,
@@ -34,10 +34,6 @@ from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
 DrawWithout = Callable[[Sequence[int], PictureArea], Picture]
 """Draws a part of the page, as its picture has it, without objects, which are given by their addresses."""
 
-MIN_FONT_PIXELS = 3.0
-"""Height of a font's em in pixels of the rendered page, under which no text is readable: its small letters are one
-pixel high, and no two of them look different. Judged by the font, since dots and accents are small in any; and by the
-tallest glyph of the text, too, since fonts made of bitmaps may have an em of one unit."""
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
 _CLIP = 7
@@ -91,13 +87,16 @@ def find_visible(
         SourceError: it cannot be decided; with the figure.
     """
     may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text() or objects.has_vanished_text()
-    doubtful = None if may_hide else doubtful_spans(layer, picture)
+    doubtful = None if may_hide else doubtful_spans(layer, objects, picture)
     if doubtful is not None and not len(doubtful):
         return _all_of(layer)
     if doubtful is not None:
         numbers = layer.characters_of_spans(doubtful)
-        if _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture).is_sound:
+        look = _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture)
+        if look.is_sound:
             return _all_of(layer)
+        if look.is_cut and not objects.has_forms:
+            return _all_inside(layer, numbers, look)
     look = _look_at(layer.codes, layer.boxes, picture)
     if not look.is_sound and layer.put_in_place([*objects.texts], objects.text_boxes[:, :4]):
         look = _look_at(layer.codes, layer.boxes, picture)
@@ -116,6 +115,7 @@ class _Look:
         boxed: (k,) of these, those with a box.
         outside: (k,) of these, those that are mostly not on the page.
         blank: (k,) of the rest of them, those without ink.
+        is_cut: something is outside, and the rest is sound.
         is_sound: nothing is outside, blank, tiny or over its like.
     """
 
@@ -124,6 +124,7 @@ class _Look:
     outside: CharacterMask
     blank: CharacterMask
     may_be_doubled: bool
+    is_cut: bool
     is_sound: bool
 
 
@@ -137,13 +138,15 @@ def _look_at(codes: NDArray[np.uint32], boxes: NDArray[np.float32], picture: Pic
     tiny = boxed & is_letter_code(codes)
     tiny &= (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < TINY_PIXELS
     is_doubled = may_be_doubled(codes[boxed], boxes[boxed])
+    is_cut, is_else = bool(outside.any()), is_doubled or blank.any() or tiny.any()
     return _Look(
         real=real,
         boxed=boxed,
         outside=outside,
         blank=blank,
         may_be_doubled=is_doubled,
-        is_sound=not (is_doubled or outside.any() or blank.any() or tiny.any()),
+        is_cut=is_cut and not is_else,
+        is_sound=not (is_cut or is_else),
     )
 
 
@@ -151,6 +154,19 @@ def _all_of(layer: TextLayer) -> VisibleCharacters:
     num_blanks = int(is_blank_code(layer.text_codes).sum())
     return VisibleCharacters(
         keep=np.ones(layer.num_characters, np.bool_), num_characters=max(0, layer.num_characters - num_blanks)
+    )
+
+
+def _all_inside(layer: TextLayer, numbers: NDArray[np.intp], look: _Look) -> VisibleCharacters:
+    """All characters but those outside the page, where these are among some that were looked at, by number."""
+    real = ~is_blank_code(layer.codes)
+    judged, keep = real.copy(), real.copy()
+    judged[numbers] = look.boxed
+    keep[numbers[look.outside]] = False
+    return VisibleCharacters(
+        keep=settle_blanks(layer.codes, real, judged, keep),
+        reasons=Counter({"outside the page": int(look.outside.sum())}),
+        num_characters=int(real.sum()),
     )
 
 

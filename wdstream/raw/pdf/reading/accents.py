@@ -134,11 +134,13 @@ def _is_over_next(
     codes: NDArray[np.uint32], signs: NDArray[np.intp], boxes_of: Callable[[NDArray[np.intp]], Boxes]
 ) -> bool:
     """Whether one of these signs, by number, is over or under the letter before or after it."""
+    solid = np.flatnonzero(codes > _SPACE)
+    next_to = solid[np.clip(np.searchsorted(solid, signs) + np.array([[1], [-1]]), 0, len(solid) - 1)]
+    basic = codes[next_to] | 0x20
+    may_be_over = ((basic > 0x7E) | (basic >= 0x61) & (basic <= 0x7A)).any(axis=0)  # not in numbers, or leaders
+    signs, next_to = signs[may_be_over], next_to[:, may_be_over]
     if not len(signs):
         return False
-    solid = np.flatnonzero(codes > _SPACE)
-    at = np.searchsorted(solid, signs)
-    next_to = solid[np.clip(at + np.array([[1], [-1]]), 0, len(solid) - 1)]
     own, *beside = boxes_of(np.concatenate([signs, *next_to])).reshape(3, -1, 4)
     letters = np.concatenate(beside)
     if not (letters[:, 2] > letters[:, 0]).all():

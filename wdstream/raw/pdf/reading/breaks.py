@@ -51,10 +51,6 @@ class Breaks:
         found[self.spaces] = _SPACE
         return found
 
-    def mended_text(self, codes: NDArray[np.uint32]) -> str:
-        """The text of a page with these code points."""
-        return np.delete(self.mended(codes), self.gone).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-
 
 def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
     """The blanks of a page, which draws these objects, that part nothing; None where there are none."""

@@ -27,26 +27,26 @@ Line = NDArray[np.intp]
 """Numbers of the characters of one line, in PDFium's order, without the line end."""
 
 
-def kept_numbers(characters: PageCharacters, keep: NDArray[np.bool_]) -> NDArray[np.intp]:
+def kept_numbers(codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], keep: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Numbers of the characters that make the text: those kept, and of what PDFium put in what still parts two of them.
 
     Args:
-        characters: of the page.
+        codes: (n,) of the characters of a page.
+        is_put_in: (n,) by PDFium.
         keep: (n,) which characters count; what PDFium put in is not looked at.
     """
-    is_put_in = characters.is_generated
     if (keep | is_put_in).all():
-        return np.arange(len(characters))
+        return np.arange(len(codes))
     kept = np.flatnonzero(keep & ~is_put_in)
     gaps = np.flatnonzero(np.diff(kept) > 1)
-    between = [_between(characters, np.arange(kept[at] + 1, kept[at + 1])) for at in gaps]
+    between = [_between(codes, is_put_in, np.arange(kept[at] + 1, kept[at + 1])) for at in gaps]
     return np.sort(np.concatenate([kept, *between]))
 
 
-def _between(characters: PageCharacters, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+def _between(codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], numbers: NDArray[np.intp]) -> NDArray[np.intp]:
     """What parts two kept characters: all that PDFium put there, or one line end or space where others were dropped."""
-    codes, is_put_in = characters.codes[numbers], characters.is_generated[numbers]
-    if is_put_in.all():
+    codes = codes[numbers]
+    if is_put_in[numbers].all():
         return numbers
     for wanted in ((_RETURN, _LINE_FEED), (_LINE_FEED,), (_SPACE,)):
         found = [np.flatnonzero(codes == code)[:1] for code in wanted]
