@@ -117,6 +117,24 @@ def test_text_that_is_seen(tmp_path: Path, content: str, more: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
+    ("clear", "text", "dropped"),
+    [(300, "Seen by all\nHidden words\nand this", None), (130, "Seen by all\nHidden\nand this", {"covered": 5})],
+)
+def test_text_under_the_clear_part_of_an_image_is_seen(
+    tmp_path: Path, clear: int, text: str, dropped: dict[str, int] | None
+) -> None:
+    mask = image([bytes(255 * (x >= clear) for x in range(300))] * 200, 300)
+    over = image(NOISE, 300, "/ColorSpace/DeviceGray/BitsPerComponent 8/SMask 11 0 R")
+    found = page_of(
+        tmp_path,
+        f"{SEEN} {line(HIDDEN, 60, 100)} q 250 0 0 40 0 90 cm /P Do Q {line('and this', 40, 30)}",
+        resources="/XObject<</P 10 0 R>>",
+        objects={10: over, 11: mask},
+    )
+    assert (found["text"], found.get("text_dropped")) == (text, dropped)
+
+
+@pytest.mark.parametrize(
     ("cut", "text"),
     [
         (line("and so it goes off", 220, 100), "Seen by all\nand so it goe\nlast"),

@@ -16,7 +16,7 @@ from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
 from wdstream.raw.pdf.characters import PageCharacters, quarters_of
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
-from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, part_of
+from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, is_equal_in, part_of
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, PageObjects
 from wdstream.raw.pdf.places import (
@@ -277,12 +277,26 @@ class _Judge:
             area = area_around(self._picture, boxes, sizes)
             # As parts of the page fields are drawn a little differently.
             baseline = draw_without([], area) if self._objects.annotations else part_of(self._picture, area)
-            without = draw_without([*gone, *handles, *self._copies_over(boxes)], area)
+            texts = [*gone, *handles, *self._copies_over(boxes)]
             boxes = boxes - np.array([area[0], area[1]] * 2, np.float32)
-            drawn[chosen] = is_different(baseline, without, boxes, sizes)
+            images = self._images_over(area)
+            if images:  # mostly, what is over text is their clear margin, and they take most of the time of drawing
+                bare = draw_without([*gone, *images], area)
+                if is_equal_in(baseline, bare, boxes):
+                    without = draw_without([*texts, *images], area)
+                    if is_different(bare, without, boxes, sizes).all():
+                        continue
+            drawn[chosen] = is_different(baseline, draw_without(texts, area), boxes, sizes)
             shown = np.unique(characters.object_number[chosen & drawn])
             gone += [characters.objects.handles[number] for number in members if number not in shown]
         return drawn
+
+    def _images_over(self, area: PictureArea) -> list[int]:
+        """Images that cover a part of the picture, by address."""
+        covers = self._objects.covers
+        over = shared_areas(np.array([area], np.float32), covers)[0] > 0
+        is_image = np.isin(covers[:, 4], self._objects.images[:, 4])
+        return [int(handle) for handle in self._objects.cover_handles[over & is_image]]
 
     def _copies_over(self, boxes: NDArray[np.float32]) -> list[int]:
         """Text objects without characters that are over some of (k, 4) boxes: PDFium leaves out what repeats a text
