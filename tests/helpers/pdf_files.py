@@ -33,6 +33,12 @@ def form(content: str, entries: str = "", box: str = "0 0 300 200") -> bytes:
     return stream(content, f"/Type/XObject/Subtype/Form/BBox[{box}]/Resources<</Font<<{_named(FONTS)}>>>>{entries}")
 
 
+def unicode_map(codes: Mapping[int, str]) -> bytes:
+    """A /ToUnicode stream of a simple font: for codes of one byte, UTF-16 in hexadecimal digits."""
+    pairs = "".join(f"<{code:02x}><{units}>\n" for code, units in codes.items())
+    return stream(f"1 begincodespacerange<00><ff>endcodespacerange {len(codes)} beginbfchar\n{pairs}endbfchar")
+
+
 def write_pdf(
     path: Path,
     content: str = "",

@@ -4,6 +4,7 @@ import pikepdf
 import pytest
 
 from tests.helpers.paths import DATA
+from tests.helpers.pdf_files import unicode_map, write_pdf
 from wdstream.errors import SourceError
 from wdstream.raw.pdf.source import PdfSource
 from wdstream.raw.settings import RawSettings
@@ -164,6 +165,19 @@ def test_a_page_whose_fonts_do_not_map_to_unicode_is_quarantined(path: Path, sha
     with pytest.raises(SourceError, match=f"its fonts map only {share} of it to Unicode"):
         read(path)
     assert f"{read(path, min_mapped=0.0).page.meta['text_mapped']:.1%}" == share
+
+
+@pytest.mark.parametrize("units", ["0000", "D835", "E000"])
+def test_a_map_of_a_letter_to_nothing_is_no_map(tmp_path: Path, units: str) -> None:
+    """PDFium's text has U+0000 as a hyphen at a line's end, and half a pair of surrogates not at all."""
+    mapped = {code: f"{code:04x}" for code in b"Thequickbrownfxs"} | {ord("o"): units}
+    font = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding/ToUnicode 11 0 R>>"
+    content = "BT /M 14 Tf 20 150 Td (The quick brown foxes know themselves) Tj ET"
+    path = write_pdf(
+        tmp_path / "x.pdf", content, resources="/Font<</M 10 0 R>>", objects={10: font, 11: unicode_map(mapped)}
+    )
+    with pytest.raises(SourceError, match="its fonts map only 90.6% of it"):
+        read(path)
 
 
 def test_the_script_is_metadata() -> None:

@@ -15,7 +15,8 @@ from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 from wdstream.raw.pdf.places import Boxes
 
 _DOUBLE, _FLOAT = 8, 4
-_FIRST_SPECIAL = 0xFFF0
+_FIRST_SPECIAL, _REPLACEMENT = 0xFFF0, 0xFFFD
+_HIGH, _LOW = 0xD800 >> 10, 0xDC00 >> 10  # of the two halves of a code point outside the first plane
 _TURNED = ((0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))  # which side is left, top, right, bottom
 _SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (-1, -1, -1, -1), (-1, 1, -1, 1))
 
@@ -95,6 +96,7 @@ def read_unplaced(text_page: Any, text_codes: NDArray[np.uint32], num_characters
         codes[others] = column(calls.code, np.uint32, others.tolist())
     else:
         codes = column(calls.code, np.uint32, every)
+        codes[is_lone_surrogate(codes)] = _REPLACEMENT
     count = len(objects)
     return PageCharacters(
         codes=codes,
@@ -111,6 +113,16 @@ def read_unplaced(text_page: Any, text_codes: NDArray[np.uint32], num_characters
             angles=np.zeros(count, np.float32),
         ),
     )
+
+
+def is_lone_surrogate(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which codes are half of a pair whose other half is not next to them."""
+    high, low = codes >> 10 == _HIGH, codes >> 10 == _LOW
+    pairs = high[:-1] & low[1:]
+    lone: NDArray[np.bool_] = high | low
+    lone[:-1] &= ~pairs
+    lone[1:] &= ~pairs
+    return lone
 
 
 def read_characters(

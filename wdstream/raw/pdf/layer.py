@@ -14,6 +14,7 @@ from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
 from wdstream.raw.pdf.characters import (
     PageCharacters,
     find_span,
+    is_lone_surrogate,
     read_boxes,
     read_characters,
     read_spans,
@@ -22,6 +23,8 @@ from wdstream.raw.pdf.characters import (
 
 _TURNED = 5.0
 """In degrees: text that is turned by more from a right angle is not at one."""
+_HYPHEN_MARK = 0xFFFE
+"""In PDFium's text, a hyphen that breaks a word; or no character at all."""
 _AWAY = 1.0
 """In ems: characters that are further from their text object than this are not where PDFium says."""
 
@@ -55,9 +58,18 @@ class TextLayer:
 
     @cached_property
     def has_unmapped(self) -> bool:
-        """Whether one of the characters has no map to Unicode in its font."""
+        """Whether one of the characters has no map to Unicode in its font, or one to nothing."""
         map_error, handle = pdfium_calls().map_error, pointer_to(self._text_page.raw)
-        return 1 in map(map_error, repeat(handle), range(self.num_characters))
+        return 1 in map(map_error, repeat(handle), range(self.num_characters)) or self._has_empty_maps
+
+    @cached_property
+    def _has_empty_maps(self) -> bool:
+        """Whether a font maps a character to U+0000, which the text has as a hyphen, or to half of a pair of
+        surrogates, which it does not have."""
+        if len(self.text) == self.num_characters:
+            code, handle = pdfium_calls().code, pointer_to(self._text_page.raw)
+            return 0 in map(code, repeat(handle), np.flatnonzero(self.text_codes == _HYPHEN_MARK).tolist())
+        return bool((self.codes == 0).any() or is_lone_surrogate(self.codes).any())
 
     @cached_property
     def spans(self) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ _MIN_PAIRS, _PAIRS_SHARE = 12, 0.6
 _IN_NUMBERS, _MIN_DIGITS = tuple(map(ord, ".,-+/:")), 0.6
 _MIN_KANA, _KANA_SHARE = 20, 0.2
 _MIN_MIXED_WORDS, _MIXED_SHARE = 3, 0.05
-_NO_CHARACTER = (0xFFFD, 0xFEFF)
+_NO_CHARACTER = (0, 0xFFFD, 0xFEFF)
 # How often each letter comes in running text, in 1,000: about the mean of English, French, German, Spanish, Portuguese,
 # Dutch and Italian. These languages are near each other, compared with any other assignment of codes to letters.
 _FREQUENCIES = {
@@ -122,7 +122,7 @@ def _words_of(characters: PageCharacters, which: NDArray[np.bool_]) -> set[str]:
 
 
 def _means_nothing(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """(n,) replacement characters, private use and codes that Unicode gives to no character."""
+    """(n,) replacement characters, U+0000, private use and codes that Unicode gives to no character."""
     is_private = (codes >= 0xE000) & (codes < 0xF900) | (codes >= 0xF0000)
     is_none = (codes == 0xFFFF) | ((codes > 0xFFFF) & ((codes & 0xFFFE) == 0xFFFE))
     found: NDArray[np.bool_] = is_private | is_none | np.isin(codes, _NO_CHARACTER)
