@@ -106,14 +106,14 @@ class PageObjects:
     def has_vanished_text(self) -> bool:
         """Whether a text is scaled to nothing. PDFium gives its characters no spans.
 
-        Texts of spaces have no extent; so the same in an annotation is only looked at more closely.
+        Texts of spaces have no height; in annotations that is only a reason to look more closely.
         """
         if not (self.annotations or self.has_tiny_text()):
             return False
         sides = self.text_boxes[:, 2:4] - self.text_boxes[:, :2]
         is_flat = sides.min(axis=1) < _VANISHED
         if not self.annotations:
-            is_flat &= sides.max(axis=1) > 0
+            is_flat &= sides.min(axis=1) > 0
         return bool(is_flat.any())
 
     def clipped_texts(self) -> set[int]:

@@ -16,10 +16,10 @@ from wdstream.raw.pdf.reading.accent_marks import is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
-from wdstream.raw.pdf.reading.fonts import read_fonts
+from wdstream.raw.pdf.reading.fonts import has_embedded_font, read_fonts
 from wdstream.raw.pdf.reading.lines import kept_numbers
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
-from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
+from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, has_keys, mended_codes
 from wdstream.raw.pdf.reading.put_in import reordered
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
@@ -122,7 +122,7 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
     if is_plain and not is_eastern and not needs_places(layer.text_codes):
-        if not layer.has_unmapped:
+        if not layer.has_unmapped and not has_embedded_font(objects.texts, BY_NAME) and not has_keys(layer.text_codes):
             text = layer.text if breaks is None and keep.all() else _part_of_text(layer, keep, breaks)
             return text, mapped_share_of_text(text)
         without_places = None if breaks else _text_without_places(layer, keep)

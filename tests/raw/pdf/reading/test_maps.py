@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import pikepdf
 import pytest
 
 from tests.helpers.paths import DATA
-from tests.helpers.pdf_files import write_pdf
+from tests.helpers.pdf_files import unicode_map, write_pdf
+from tests.raw.pdf.test_source import read, text_of
 from wdstream.raw.pdf.document import open_pdf
 from wdstream.raw.pdf.logical import page_text
 from wdstream.raw.pdf.reading.fonts import read_fonts
-from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, mixed_words
+from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text, misread_words, mixed_words
 from wdstream.raw.pdf.reading.mended import bracket_pieces, mended_codes
 
 PDF, CASES = DATA / "pages" / "pdf", DATA / "cases" / "pdf"
@@ -115,6 +117,60 @@ def test_words_by_their_pairs_of_letters(tmp_path: Path) -> None:
 )
 def test_words_that_mix_alphabets(text: str, wanted: list[str]) -> None:
     assert mixed_words(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Ïðèâåò ìèð çäåñü", ["Ïðèâåò", "ìèð", "çäåñü"]),  # Cyrillic
+        ("ÊáëçìÝñá óå üëïõò êáé ôïí êüóìï", ["ÊáëçìÝñá", "üëïõò", "êáé", "ôïí", "êüóìï"]),  # Greek
+        ("ÊáëçìÝñá means good day, üëïõò to all", []),  # a slip
+        ("ùìåí òåìí ìëåìí", ["ùìåí", "òåìí", "ìëåìí"]),  # Hebrew
+        ("été créé à l'île où naît Noël, général élevé", []),
+        ("ÀÁÂÃÄÅ ÈÉÊË ÌÍÎÏ àáâãäå ÒÓÔÕÖ", []),  # a table of letters
+        ("jäääär õõõõõt öööde ülim ning muu", []),
+    ],
+)
+def test_letters_of_other_scripts_under_codes_of_one_byte(text: str, wanted: list[str]) -> None:
+    assert misread_words(text) == wanted
+
+
+def with_font_name(tmp_path: Path, name: str) -> Path:
+    """A shipped page whose font, which is in the file, has another name."""
+    with pikepdf.open(PDF / "diagram-ssh-L.pdf") as document:
+        for item in document.objects:
+            if isinstance(item, pikepdf.Dictionary) and "/BaseFont" in item:
+                item.BaseFont = pikepdf.Name(name)
+        document.save(tmp_path / "x.pdf")
+    return tmp_path / "x.pdf"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "share"),
+    [
+        ("/ABCDEF+KrutiDev010", "Lokal\nSSH-", 0.163),  # Devanagari under the codes of Latin letters
+        ("/ABCDEF+Wingdings-Regular", "☹□♋●\n☟-", 1.0),
+        ("/VNI-Times", "Lokal\nSSH-", 1.0),  # Vietnamese: only letters with accents have codes of others
+        ("/ABCDEF+LiberationSans", "Lokal\nSSH-", 1.0),
+    ],
+)
+def test_what_the_name_of_a_font_proves(tmp_path: Path, name: str, text: str, share: float) -> None:
+    page = read(with_font_name(tmp_path, name), min_mapped=0)
+    assert text in text_of(page)
+    assert page.page.meta["text_mapped"] == pytest.approx(share, abs=0.001)
+
+
+def test_private_codes_of_symbol_are_the_signs_that_it_prints(tmp_path: Path) -> None:
+    font = "<</Type/Font/Subtype/Type1/BaseFont/Symbol/ToUnicode 11 0 R>>"
+    keys = {0x61: "f061", 0xB7: "f0b7", 0xA3: "f0a3"}
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        "BT /S 14 Tf 40 150 Td <b7> Tj 20 0 Td <61> Tj 20 0 Td <a3> Tj ET",
+        resources="/Font<</S 10 0 R>>",
+        objects={10: font, 11: unicode_map(keys)},
+    )
+    assert label_of(path) == ("• α ≤", 1.0)
+    assert mapped_share_of_text("\uf0b7 a private code") < 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.fonts import PageFonts
+from wdstream.raw.pdf.reading.mended import misread_letters
 from wdstream.text.characters import kinds_of
 from wdstream.text.script import script_of_letter
 
@@ -49,6 +50,9 @@ _SIGN = regex.compile("[\u2605-\u27be]")
 _SIGNS = regex.compile("[\u2605-\u27be]{4,}")
 _MIN_SIGNS_OF_WORD, _MIN_SIGNS = 3, 8
 _WORD = regex.compile(r"[\p{L}\p{M}]{2,}")
+_MISREAD = regex.compile("[\u00c0-\u00ff]{3}")
+_LATIN_WORD = regex.compile("[A-Za-z\u00c0-\u00ff]{3,}")
+_MISREAD_SHARE = 0.7
 _TOGETHER = (
     frozenset({"Latn", "Grek"}),
     frozenset({"Hani", "Hira", "Kana", "Hang", "Bopo", "Latn", "Grek", "Cyrl"}),
@@ -68,6 +72,7 @@ def mapped_share(characters: PageCharacters, keep: NDArray[np.bool_], fonts: Pag
     printed = keep & ~characters.is_generated & (characters.codes != _SPACE)
     unmapped = printed & ~characters.is_mapped
     wrong = unmapped | (printed & _means_nothing(characters.codes))
+    wrong |= printed & misread_letters(characters, fonts)
     if unmapped.any():
         wrong[unmapped] = ~_believed_characters(characters, printed, unmapped, fonts)[unmapped]
     return _share(int(printed.sum()), int(wrong.sum()), text)
@@ -89,7 +94,9 @@ def _share(num_printed: int, num_wrong: int, text: str) -> float:
     if not num_printed:
         return 1.0
     mixed = 0 if not _has_mixture(text) else sum(map(len, mixed_words(text)))
-    return 1 - min(num_wrong + mixed + _length_of_signs(text), num_printed) / num_printed
+    misread = sum(map(len, misread_words(text)))
+    num_wrong = max(num_wrong, misread) + mixed + _length_of_signs(text)
+    return 1 - min(num_wrong, num_printed) / num_printed
 
 
 def _believed_characters(
@@ -179,6 +186,20 @@ def _length_of_signs(text: str) -> int:
         word for word in _SIGNS.findall(text) if list(word) != sorted(word) and len(set(word)) >= _MIN_SIGNS_OF_WORD
     ]
     return sum(map(len, words)) if len(set("".join(words))) >= _MIN_SIGNS else 0
+
+
+def misread_words(text: str) -> list[str]:
+    """Words of letters of Latin-1 that have accents nearly all, if they are more than a slip: of another script, whose
+    fonts have the codes of one byte (`Ïðèâåò` for `Привет`). Letters in the order of their codes are a table."""
+    if text.isascii() or not _MISREAD.search(text):
+        return []
+    words = _LATIN_WORD.findall(text)
+    found = [
+        word
+        for word in words
+        if sum(letter >= "\u00c0" for letter in word) >= _MISREAD_SHARE * len(word) and list(word) != sorted(word)
+    ]
+    return found if len(found) >= max(_MIN_MIXED_WORDS, _MIXED_SHARE * len(words)) else []
 
 
 def _has_mixture(text: str) -> bool:

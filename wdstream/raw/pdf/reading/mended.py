@@ -1,4 +1,9 @@
-"""What the name of a font proves of characters without a map: signs and pieces of TeX's fonts for formulas."""
+"""What the name of a font proves of its characters.
+
+Signs and pieces of TeX's fonts for formulas have no map; bullets and signs of Symbol and Wingdings have one to private
+codes, or to the letters of their keys. Fonts of the time before Unicode have the letters of a script at the codes of
+Latin ones: text in them is not what its codes say.
+"""
 
 import re
 from dataclasses import replace
@@ -6,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.raw.pdf.blanks import is_letter_code
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.reading.fonts import PageFonts
 
@@ -31,38 +37,111 @@ _MUSIC = re.compile(
     r"Emmentaler|^(?:\w+\+)?(?:feta|parmesan|musix|Bravura|Petaluma|Leland|Maestro|Opus|Gonville)", re.I
 )
 """Fonts of notes: what has no map in them is a picture, no text."""
+_PREFIX = r"^(?:[A-Z]{6}\+)?"
+_SYMBOL = re.compile(_PREFIX + r"Symbol(?:MT|PS|Neu)?(?:[,-]|$)")
+_SYMBOL_SIGNS = (
+    dict(zip(range(0x20, 0x60), " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_", strict=True))
+    | dict(zip(range(0x61, 0x7F), "αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼", strict=True))
+    | dict(zip(range(0xA0, 0xBD), "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…", strict=True))
+    | dict(zip(range(0xBF, 0xE6), "↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊⟨®©™∑", strict=True))
+    | {0xF1: "⟩", 0xF2: "∫", 0xF3: "⌠", 0xF5: "⌡"}
+)
+_PICTURES = re.compile(_PREFIX + r"(?:Wingdings|Webdings)")
+_WINGDINGS = re.compile(_PREFIX + r"Wingdings(?:-?Regular)?(?:,|$)")
+_WINGDINGS_SIGNS = (
+    dict(zip(range(0x21, 0x24), "✏✂✁", strict=True))
+    | dict(zip(range(0x5D, 0x6A), "☸♈♉♊♋♌♍♎♏♐♑♒♓", strict=True))
+    | dict(zip(range(0x6C, 0x70), "●❍■□", strict=True))
+    | dict(zip(range(0x71, 0x7F), "❑❒⬧⧫◆❖⬥⌧⍓⌘❀✿❝❞", strict=True))
+    | dict(zip(range(0x80, 0x96), "⓪①②③④⑤⑥⑦⑧⑨⑩⓿❶❷❸❹❺❻❼❽❾❿", strict=True))
+    | dict(zip(range(0xDF, 0xE7), "←→↑↓↖↗↙↘", strict=True))
+    | dict(zip(range(0xEF, 0xF3), "⇦⇨⇧⇩", strict=True))
+    | dict(zip(range(0xFB, 0xFF), "✗✓☒☑", strict=True))
+    | {0x28: "☎", 0x2A: "✉", 0x36: "⌛", 0x37: "⌨", 0x3F: "✍", 0x41: "✌", 0x45: "☜", 0x46: "☞", 0x47: "☝", 0x48: "☟"}
+    | {0x4A: "☺", 0x4C: "☹", 0x51: "✈", 0x52: "☼", 0x54: "❄", 0x9E: "·", 0x9F: "•", 0xA7: "▪", 0xA8: "◻", 0xAB: "★"}
+    | {0xD8: "➢", 0xDC: "➲", 0xE8: "➔"}
+)
+"""By code of one byte, as Unicode's own table has them; private codes are 0xF000 more."""
+_OTHER_LETTERS = re.compile(
+    _PREFIX
+    + r"(?:Kruti ?Dev|DevLys|(?:Walkman-?)?Chanakya|Akruti|APS-DV|DV[BW]*-TT|Shree-?(?:Dev|Guj|Tel|Kan|Tam)|Shusha"
+    r"|Shivaji\d|Preeti|Kantipur|Himalb|Anmol(?:Lipi|Kalam)|Gurbani(?:Lipi|Akhar)|LMG-Arun|SutonnyC?MJ|Boishakhi"
+    r"|Baa?mini|Vanavil-|TSC_|Nudi ?(?:\d|Akshara?)|BRH ?(?:Kannada|Devanagari|Telugu|Malayalam)|F?ML-?TT"
+    r"|FM-?(?:Abhaya|Malithi)|DL-Manel|Win ?Innwa|Limon ?[SRF]\d|Acad(?:Nusx|Mtavr)|LitNusx|(?:Power|Visual) ?Geez"
+    r"|VG2000|TibetanMachine(?!Uni)|E?[Dd]edris|SP(?:Ionic|Tiberian|Edessa|Damascus|Ezra|Achmim|Atlantis)"
+    r"|Bw(?:grk|heb)|Teknia(?:Greek|Hebrew)|Graeca|Hebraica|(?:Super|Laser)(?:Greek|Hebrew)|NOORIN\d|serto\d"
+    r"|dv(?:ng|nn|pn)\d|skt[a-z]*\d)"
+)
+_OTHER_ACCENTS = re.compile(_PREFIX + r"(?:\.Vn[A-Z]|VNI-|(?:Arial|Times) ?Armenian|ArTarumian)")
+_DRAWN_AS_LATIN = (_PICTURES, _WINGDINGS, _OTHER_LETTERS, _OTHER_ACCENTS)
+BY_NAME = re.compile(f"{_PICTURES.pattern}|{_OTHER_LETTERS.pattern}|{_OTHER_ACCENTS.pattern}")
+"""Fonts whose characters are looked at although all have a map: where they are in the file, and so in the picture."""
 _PIECES = np.array([0x0C, 0x0D, *range(0x30, 0x44), *range(0x75, 0x80)], np.uint32)
 _FIRST_PRIVATE = 0xE000
+_KEYS = 0xF000
+_FIRST_OTHER = 0x250  # after all of the Latin letters that fonts before Unicode had codes of
 _FIRST_PIECE, _LAST_PIECE = 0xF8E5, 0xF8FE  # private use of Adobe's lists of glyphs
 
 
 def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters:
     """The characters with the signs that the names of their fonts prove: h of TeX's symbols is a bracket, for one."""
-    if characters.is_mapped.all():
-        return characters
+    unmapped = ~characters.is_mapped
+    is_key = _is_key(characters.codes)
+    found = [(pattern, signs, unmapped) for pattern, signs in _SIGNS] if unmapped.any() else []
+    if is_key.any() or unmapped.any():
+        found.append((_SYMBOL, _SYMBOL_SIGNS, is_key | unmapped))
+    found.append((_WINGDINGS, _WINGDINGS_SIGNS, is_key | (characters.codes < _FIRST_OTHER)))
     codes, is_mapped = characters.codes.copy(), characters.is_mapped.copy()
-    for pattern, signs in _SIGNS:
-        of_font = _of_fonts(characters, fonts, pattern) & ~characters.is_mapped
+    for pattern, signs, which in found:
+        of_font = _of_fonts(characters, fonts, pattern) & which
         for code in np.unique(characters.codes[of_font]).tolist():
-            if code in signs:
+            sign = signs.get(code - _KEYS if code >= _KEYS else code)
+            if sign:
                 at = of_font & (characters.codes == code)
-                codes[at], is_mapped[at] = ord(signs[code]), True
+                codes[at], is_mapped[at] = ord(sign), True
     return replace(characters, codes=codes, is_mapped=is_mapped)
 
 
+def has_keys(codes: NDArray[np.uint32]) -> bool:
+    """Whether some of the codes are private ones that fonts of signs have for keys."""
+    return bool(codes.max(initial=0) > _KEYS and _is_key(codes).any())
+
+
+def _is_key(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (codes > _KEYS + 0x20) & (codes <= _KEYS + 0xFF)
+    return found
+
+
+def misread_letters(characters: PageCharacters, fonts: PageFonts) -> NDArray[np.bool_]:
+    """(n,) which characters are letters of another script than their codes say: of fonts before Unicode."""
+    codes = characters.codes
+    is_high = (codes >= 0x80) & (codes < _FIRST_OTHER)
+    is_basic = ((codes | 0x20) >= 0x61) & ((codes | 0x20) <= 0x7A)
+    found: NDArray[np.bool_] = _of_fonts(characters, fonts, _OTHER_LETTERS) & (is_basic | is_high)
+    return found | (_of_fonts(characters, fonts, _OTHER_ACCENTS) & is_high)
+
+
 def bracket_pieces(characters: PageCharacters, fonts: PageFonts) -> NDArray[np.bool_]:
-    """(n,) which characters are notes, and pieces of which large brackets and lines are made, not text."""
+    """(n,) which characters are notes, signs without a code of their own, and pieces of which large brackets and lines
+    are made, not text."""
     found: NDArray[np.bool_] = (characters.codes >= _FIRST_PIECE) & (characters.codes <= _LAST_PIECE)
     is_private = (characters.codes >= _FIRST_PRIVATE) & (characters.codes <= _LAST_PIECE)
     if is_private.any() or not characters.is_mapped.all():
         found |= _of_fonts(characters, fonts, _LARGE) & ~characters.is_mapped & np.isin(characters.codes, _PIECES)
         found |= _of_fonts(characters, fonts, _MUSIC) & (~characters.is_mapped | is_private)
-    return found
+    is_letter = is_letter_code(characters.codes) & (characters.codes < _FIRST_OTHER)
+    return found | (_of_fonts(characters, fonts, _PICTURES) & (is_letter | is_private | ~characters.is_mapped))
 
 
 def _of_fonts(characters: PageCharacters, fonts: PageFonts, pattern: re.Pattern[str]) -> NDArray[np.bool_]:
-    """(n,) which characters are of a font whose name has the pattern."""
-    is_font = np.array([pattern.search(name) is not None for name in fonts.names] or [False])
+    """(n,) which characters are of a font whose name has the pattern, and is in the file where that counts."""
+    is_font = np.array(
+        [
+            pattern.search(name) is not None and (is_embedded or pattern not in _DRAWN_AS_LATIN)
+            for name, is_embedded in zip(fonts.names, fonts.embedded, strict=True)
+        ]
+        or [False]
+    )
     if not is_font.any():
         return np.zeros(len(characters), np.bool_)
     found: NDArray[np.bool_] = (characters.object_number >= 0) & is_font[fonts.numbers[characters.object_number]]
