@@ -29,7 +29,7 @@ class Settings(BaseModel):
     """
 
     # Built when they are first used: a command has the settings of all commands, and uses its own.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
     section: ClassVar[str] = ""
     """Where these settings are in the YAML configuration; comes before the field in messages."""
     other_names: ClassVar[Mapping[str, str]] = {}

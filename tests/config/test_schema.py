@@ -69,6 +69,10 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
         ("data: {train: shards}", "data.train: expected a list, found 'shards'"),
         ("tiling: {grid: 3}", "tiling.grid: expected a list, found 3"),
         ("model: {path: 3}", "model.path: expected a path, found 3"),
+        ("data: {train: [{path: a, weight: .inf}]}", "data.train[0].weight: expected a finite number, found inf"),
+        ("train: {max_grad_norm: .inf}", "train.max_grad_norm: expected a finite number, found inf"),
+        ("train: {seed: 4294967296}", "train.seed: expected less than 4294967296, found 4294967296"),
+        ("train: {micro_batch_size: yes}", "train.micro_batch_size: expected a number, found True"),
         ("train: {micro_batch_size: 0}", "train.micro_batch_size: expected greater than 0, found 0"),
     ],
 )

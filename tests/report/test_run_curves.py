@@ -38,3 +38,6 @@ def test_a_run_is_shown(run_folder: Path, tmp_path: Path) -> None:
     assert "█▅▁" in printed and "\x1b" not in printed
     tree = json.loads(run(app, ["run", "show", str(output), "--json"]).output)
     assert tree["curves"]["loss"] == {"steps": [0, 1, 2], "values": [4.0, 3.0, 2.0]}
+    (output / "metrics.jsonl").unlink()
+    (output / "eval.jsonl").unlink()
+    assert "no figures are written yet" in run(app, ["run", "show", str(output)]).output

@@ -4,6 +4,7 @@ Spans: runs, report, commands.
 """
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -134,8 +135,14 @@ def test_command_prints_a_table_csv_and_json(plan_and_run: tuple[Plan, Path]) ->
     assert report_losses(output, worst=1).lines[0].name in table
 
 
-def test_what_is_refused(plan_and_run: tuple[Plan, Path], run_folder: Path) -> None:
+def test_what_is_refused(plan_and_run: tuple[Plan, Path], run_folder: Path, tmp_path: Path) -> None:
     _, output = plan_and_run
+    with pytest.raises(TrainError, match=r"pages\.blocks: no whole losses of these steps are in it"):
+        report_losses(output, first=1000)
+    shutil.copytree(output, tmp_path / "damaged")
+    (tmp_path / "damaged" / "losses" / "pages.blocks").write_bytes(b"no block" * 100)
+    with pytest.raises(TrainError, match=r"pages\.blocks: no whole losses of these steps are in it"):
+        report_losses(tmp_path / "damaged")
     with pytest.raises(TrainError, match="they are in runs with"):
         report_losses(run_folder)
     with pytest.raises(ConfigError, match="--by sauce: no page has metadata of this name; there are dataset, page"):

@@ -14,8 +14,8 @@ vision tower with its position tables; what joins the two; the tables of tokens,
 IMAGE_PARTS: tuple[ModelPart, ...] = ("vision", "projector")
 """What `freeze_vision` freezes."""
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
 Average = Annotated[float, Field(ge=0, lt=1)]
 """How much of an average stays in a step."""
 
@@ -99,11 +99,11 @@ class LearningSettings(Settings):
     """Of matrices; biases, norms, embeddings, position tables and class tokens have none (`parts`, `patterns`)."""
     betas: tuple[Average, Average] = (0.9, 0.95)
     """Of Adam's two averages."""
-    eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
+    eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator of Adam's update."""
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm, over all ranks; null clips nothing, and the norm is still logged."""
-    z_loss: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    z_loss: float = Field(default=0.0, ge=0)
     """Adds this times the squared log of the softmax's denominator, over the same tokens as the loss, such as 1e-4: it
     keeps logits from drifting. Logged apart from the loss."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -22,7 +22,7 @@ class SavingConfig(Settings):
 
     checkpoint_every: int | None = Field(default=500, gt=0)
     """Steps between checkpoints; the last step is always followed by one. None: only by checkpoint_minutes."""
-    checkpoint_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
     """Minutes from one checkpoint to the next at most, by the clock of the main process, looked at after each step."""
     keep_checkpoints: int = Field(default=3, gt=0)
     """The newest ones that stay; those of keep_every and keep_best are not counted."""

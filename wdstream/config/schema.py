@@ -41,7 +41,7 @@ class DatasetConfig(Settings):
     """Share of the stream, in any unit; give all datasets a weight, or none. With weights there are no epochs."""
     epochs: int = Field(default=1, gt=0)
     """How often each page comes in one of `data.epochs`; for datasets without weights."""
-    loss_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    loss_weight: float = Field(default=1.0, gt=0)
     """How much a supervised token of this dataset counts in the loss, and in what it is divided by, against 1 for
     others; in data.train only. What comes stays the same: `weight` decides that."""
     where: WhereText | None = None
@@ -133,13 +133,13 @@ class DataConfig(PlanSettings, PixelSettings):
     """The datasets that are trained on."""
     eval: tuple[DatasetConfig, ...] = ()
     """The sets that are evaluated, each by itself."""
-    workers: int = Field(default=2, ge=0)
+    workers: int = Field(default=2, ge=0, le=1000)
     """Threads that read, decode and lay out pages; 0 works in the reading thread."""
     pad_to: Literal["longest", "full"] = "longest"
     """Tokens of the rows of a batch: those of the longest pack in it; or, full, always the same number, a little over
     `sequence_length`, as train.compile needs it, and in the Qwen-VL families one number of patches in all batches.
     `wdstream plan` says how much is then padding."""
-    prefetch: int = Field(default=2, gt=0)
+    prefetch: int = Field(default=2, gt=0, le=1000)
     """Batches ready ahead of training."""
     planning: Planning = "auto"
     """Where steps are planned: thread, of each training process; process, one next to it, which all ranks of a machine

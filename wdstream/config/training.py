@@ -41,7 +41,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     so, and no more than it says; without a GPU never, unless `gpu_gib` is given. true: of every layer; `{layers: 8,
     vision_layers: 4}`: of the first ones of each part; selective: of every layer, but the results of matrix products
     and of attention, which are kept."""
-    gpu_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    gpu_gib: float | None = Field(default=None, gt=0)
     """GiB of a GPU that the run may use, for what follows from an estimate of memory; None, and at most: as much as the
     smallest one has. It limits nothing by itself."""
     compile: bool = False
@@ -61,7 +61,7 @@ class TrainConfig(LearningSettings, SavingConfig, WatchConfig):
     """Steps between evaluations; the last step is always followed by one."""
     generate: GenerateConfig | None = None
     """None: evaluation is the loss alone."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of new weights and of dropout; the order of pages has data.seed."""
     world_size: int | None = Field(default=None, gt=0)
     """The run refuses to start with any other number of processes; None allows any."""

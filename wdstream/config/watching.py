@@ -40,13 +40,13 @@ class WatchConfig(Settings):
     """Steps per log line."""
     log_format: Literal["text", "json"] = "text"
     """What is printed. json: an object per line, for programs that collect logs; no progress bar."""
-    peak_tflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    peak_tflops: float | None = Field(default=None, gt=0)
     """TFLOP/s of each device, for the share of it that is used (mfu_pct); None: as its data sheet says of bfloat16, for
     GPUs that wdstream knows. Needs a plan: of tars without an index nobody knows the work of a step."""
     record_losses: bool = False
     """Write the summed loss and the supervised tokens of every page of every step to losses/ of the run, for
     `wdstream run losses`; about 12 bytes per page. In float32 the output head computes its losses twice for it."""
-    spike_threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    spike_threshold: float | None = Field(default=None, gt=0)
     """Write spikes/step-N.json with the pages of a step whose loss is this many deviations above the median of the last
     100 steps, the worst first with record_losses; 8 is a good one. None: no reports."""
     profile: ProfileConfig | None = None

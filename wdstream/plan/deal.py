@@ -117,7 +117,7 @@ def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size:
     """Places for packs that each rank has in a step, a whole number of micro batches; nothing else divides a step.
 
     Raises:
-        PlanError: there are more ranks than packs.
+        PlanError: there are more ranks than packs, or a micro batch is more than a step.
     """
     if not hasattr(micro_batch_size, "__index__") or micro_batch_size < 1 or world_size < 1:
         raise PlanError(f"micro_batch_size {micro_batch_size!r} on {world_size} ranks: expected at least 1 of each")
@@ -125,6 +125,11 @@ def packs_per_rank(global_batch_size: int, *, world_size: int, micro_batch_size:
         raise PlanError(
             f"global_batch_size {global_batch_size} on {world_size} ranks: {world_size - global_batch_size} of them "
             f"would never have a pack; make it {world_size} or more, or run on at most {global_batch_size} ranks"
+        )
+    if micro_batch_size > global_batch_size:
+        raise PlanError(
+            f"global_batch_size {global_batch_size} is less than micro_batch_size {micro_batch_size}: places would "
+            f"never hold a pack; lower train.micro_batch_size to {global_batch_size} or less"
         )
     return -(-global_batch_size // (world_size * micro_batch_size)) * micro_batch_size
 

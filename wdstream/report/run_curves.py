@@ -55,6 +55,9 @@ class RunCurves:
         """Print a line about the run, and a table with a curve in each line."""
         text = f"{self.output}: {self.steps:,} steps in {self.starts} starts, {self.failed:,} pages failed"
         console.print(Text(text), soft_wrap=True)
+        if not self.curves:
+            console.print("no figures are written yet; every train.log_every steps there are some")
+            return
         table = Table()
         for name in ("figure", "first", "last", "lowest", "highest"):
             table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=True)

@@ -6,6 +6,7 @@ rest is worth a look. Keys and metadata are those of the plan, or of pages.jsonl
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def report_losses(
         least: supervised tokens that a line has at least, since a mean over few says little.
 
     Raises:
-        TrainError: no run in the folder, or it recorded no losses.
+        TrainError: no run in the folder, or it recorded no losses of these steps.
         ConfigError: no page has metadata of this name.
         PlanError: the plan is not that of the run any more.
     """
@@ -85,7 +86,10 @@ def report_losses(
             "train.record_losses: true, written every 64 steps and with each checkpoint"
         )
     pages = _planned(folder) if folder.config.data.streaming is None else _Listed(folder)
-    blocks = (rows for rows in read_losses(folder.files, first=first, last=last) if len(rows))
+    found = (rows for rows in read_losses(folder.files, first=first, last=last) if len(rows))
+    if (oldest := next(found, None)) is None:
+        raise TrainError(f"{folder.files.losses}: no whole losses of these steps are in it")
+    blocks = chain([oldest], found)
     if by is None:
         return _single(pages, blocks, worst, least)
     return _grouped(pages, blocks, by, worst, least)

@@ -324,9 +324,9 @@ def read_run(output: Path) -> RunFolder:
         what = f"there is no {files.record.name} in it" if output.is_dir() else "there is no such folder"
         raise TrainError(f"{output}: not the folder of a training run: {what}; give {_run_around(output)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainError(
-            f"{output}: not the folder of a training run: {files.record.name} cannot be read ({error})"
-        ) from error
+        is_other = isinstance(error, KeyError | TypeError)
+        why = "lacks config, fingerprints or starts" if is_other else f"cannot be read ({error})"
+        raise TrainError(f"{output}: not the folder of a training run: {files.record.name} {why}") from error
     return RunFolder(
         files=files,
         config=config,

@@ -22,6 +22,7 @@ from wdstream.train.model.unreached import find_unreached, freeze_named
 from wdstream.train.optimizer.groups import freeze_parts, learning_groups, learns_from_images, own_settings
 from wdstream.train.optimizer.optimizer import make_optimizer
 from wdstream.train.step.blank import batch_form
+from wdstream.train.step.failing_step import named_loading
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.objective import Objective
 from wdstream.train.step.step import PLAIN_LOSS, TrainEngine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@named_loading("the model was loaded")
 def open_engine(
     config: Config,
     accelerator: Accelerator,

@@ -40,7 +40,7 @@ from wdstream.train.saving.model_card import FolderNotes
 from wdstream.train.saving.together import from_main
 from wdstream.train.setup import Run, open_run
 from wdstream.train.step.exchange import StepFigures, bytes_digest, exchange
-from wdstream.train.step.failing_step import named_step
+from wdstream.train.step.failing_step import named_loading, named_step
 from wdstream.train.step.isolation_check import check_no_leak
 from wdstream.train.step.skipped import NOTHING_TRAINED
 from wdstream.train.step.step import StepOutcome, train_step
@@ -108,7 +108,8 @@ def restore(run: Run) -> tuple[Counters, list[str]]:
         if run.init is not None and run.config.model.init_optimizer:
             load_optimizer(run.engine.optimizer, run.init)
         return Counters(), list(run.messages)
-    load_start(run, run.start)
+    with named_loading(f"{run.start.path} was loaded"):
+        load_start(run, run.start)
     message = f"continuing from {run.start.path} ({run.start.world_size} processes wrote it)"
     unknown = {"num_supervised": 1}  # in a checkpoint of before, which is not to count as none
     names = {entry.name for entry in fields(Counters)}

@@ -30,6 +30,10 @@ def test_world_and_micro_batch_divide_the_batch() -> None:
     check_world(config(), joined=3, launched=3)  # two of six places stay empty
     with pytest.raises(ConfigError, match=r"data\.global_batch_size 4 on 5 ranks: 1 of them would never have a pack"):
         check_world(config(), joined=5, launched=5)
+    with pytest.raises(
+        ConfigError, match=r"data\.global_batch_size 4 is less than micro_batch_size 5: places would never"
+    ):
+        check_world(config(micro_batch_size=5), joined=1, launched=1)
 
 
 def test_fsdp_that_is_not_in_force_is_refused() -> None:

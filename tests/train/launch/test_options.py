@@ -9,10 +9,17 @@ from accelerate.commands.launch import launch_command_parser
 
 from tests.helpers.training import Workplace
 from wdstream.errors import ConfigError
+from wdstream.train.launch import options
 from wdstream.train.launch.options import check_options
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "accelerate"
 NO_FILE = "distributed_type: 'NO'\nnum_processes: 1\n"
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where DeepSpeed is."""
+    monkeypatch.setattr(options, "find_spec", lambda name: name)
 
 
 def check(*words: str) -> None:
@@ -87,6 +94,12 @@ def test_keys_of_a_file_that_are_none_are_refused(line: str, said: str, tmp_path
     (tmp_path / "a.yaml").write_text(f"distributed_type: FSDP\nnum_processes: 2\n{line}\n")
     with pytest.raises(ConfigError, match=said):
         check("--config_file", str(tmp_path / "a.yaml"))
+
+
+def test_deepspeed_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"DeepSpeed is not installed: pip install 'wdstream\[deepspeed\]'"):
+        check("--config_file", str(CONFIGS / "zero2.yaml"))
 
 
 def test_the_command_says_it_in_one_line_and_starts_nothing(workplace: Workplace, tmp_path: Path) -> None:

@@ -36,3 +36,11 @@ def test_too_little_memory_says_what_to_lower(tmp_path: Path) -> None:
     ):
         torch.empty(1 << 60)
     assert "its packs 3 with 1 pages: a/b (wdstream trace" in str(info.value)
+
+
+def test_a_model_that_does_not_fit_is_one_line(
+    workplace: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert workplace.train(tmp_path / "run", "train.adapter={kind: lora, r: 1000000000000}") == 1
+    said = capfd.readouterr().err
+    assert "wdstream.train: out of memory while the model was loaded (" in said and "Traceback" not in said

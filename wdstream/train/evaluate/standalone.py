@@ -35,6 +35,7 @@ from wdstream.train.model.load import compute_dtype, load_model
 from wdstream.train.saving.averaged import averaged, require_model_weights
 from wdstream.train.saving.weights import ADAPTER_FILE, load_adapter, put_state, read_adapter, read_state
 from wdstream.train.step.blank import batch_form
+from wdstream.train.step.failing_step import named_loading
 from wdstream.train.step.loss import LossHead
 from wdstream.train.step.step import Engine
 
@@ -246,6 +247,7 @@ def with_generation(config: Config, pages: int | None, max_new_tokens: int | Non
     return config.replace(train=config.train.replace(generate=settings))
 
 
+@named_loading("the model was loaded")
 def load_engine(config: Config, accelerator: Accelerator, family: Family, final: Path | None) -> Engine:
     """The model of `config`, with the adapter of `final` where the run trained one, on its device.
 

@@ -7,6 +7,7 @@ misspelt key of `fsdp_config` is nothing.
 
 import argparse
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -59,6 +60,8 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     """
     file = _read_file(options)
     switches = _switches(options, file)
+    if "use_deepspeed" in switches and not options.cpu and find_spec("deepspeed") is None:
+        raise ConfigError("--use_deepspeed: DeepSpeed is not installed: pip install 'wdstream[deepspeed]'")
     processes = options.num_processes or _number(file, "num_processes")
     machines = options.num_machines or _number(file, "num_machines")
     is_single = options.cpu or not (switches & {*_KINDS.values()} or _has_gpus(processes, file))

@@ -45,8 +45,8 @@ def load_start(run: Run, start: Checkpoint) -> None:
 def _other_groups(start: Checkpoint) -> ConfigError:
     return ConfigError(
         f"{start.path}: its optimizer has other groups of parameters than this configuration makes. They follow from "
-        "train.optimizer, train.parts, train.patterns, train.stages and the weight decay: bring these back as they "
-        "were when the run began, or begin a new run in another train.output"
+        "train.optimizer, train.freeze_vision, train.parts, train.patterns, train.stages and the weight decay: bring "
+        "these back as they were when the run began, or begin a new run in another train.output"
     )
 
 

@@ -32,7 +32,7 @@ def named_step(step: int, batches: Sequence[Batch], output: Path) -> Iterator[No
     except TrainError as error:
         raise TrainError(f"step {step}: {error}; {_contents(step, batches, output)}") from error
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY_ON_CPU not in str(error):
+        if not _is_out_of_memory(error):
             raise
         most = max((batch.input_ids.numel() for batch in batches), default=0)
         raise TrainError(
@@ -40,6 +40,28 @@ def named_step(step: int, batches: Sequence[Batch], output: Path) -> Iterator[No
             f"has {most} tokens. Lower train.micro_batch_size, data.sequence_length or data.max_patches, or set "
             f"train.gradient_checkpointing; {_contents(step, batches, output)}"
         ) from error
+
+
+@contextmanager
+def named_loading(what: str) -> Iterator[None]:
+    """Inside, too little memory is an error that says what did not fit.
+
+    Raises:
+        TrainError: memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise TrainError(
+            f"out of memory while {what} ({str(error).splitlines()[0]}); `wdstream plan CFG --memory` says what a GPU "
+            "needs, and other programs may hold some of it"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY_ON_CPU in str(error)
 
 
 def _contents(step: int, batches: Sequence[Batch], output: Path) -> str:
