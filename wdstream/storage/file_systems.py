@@ -10,25 +10,30 @@ from contextlib import contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any
+from urllib.parse import quote
 
 from wdstream.errors import ConfigError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.forks import has_connections
-from wdstream.storage.http_answers import client_options
+from wdstream.storage.http_answers import client_options, may_pass, status_of
 from wdstream.storage.s3_answers import checked_session
 from wdstream.storage.settings import ReadSettings
+from wdstream.storage.tries import retrying
 
 _S3_SILENCE_S = 60
 _WRONG_CACHES = ("blockcache", "cached", "filecache")
 """Caches of fsspec that are not safe for threads: 4 of 104 pages were lost, or the process crashed."""
 
+GOOGLE, AZURE = ("gs", "gcs"), ("az", "abfs", "abfss")
+"""Protocols of their stores."""
 _EXTRAS = {
     **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "google"),
-    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "azure"),
+    **dict.fromkeys(GOOGLE, "google"),
+    **dict.fromkeys((*AZURE, "adl"), "azure"),
 }
 """What has the plug-in for a protocol; fsspec says it of others."""
-_GOOGLE = ("gs", "gcs")
+_BUCKETS_SEEN: set[tuple[str, str]] = set()
+"""Protocol and name of buckets that are there."""
 _ASKS_KINDS_OF_BUCKETS = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
 """By which gcsfs asks for the kind of each bucket first, over gRPC: 60 s each time where that is not answered, and
 nothing for forks. Who has a zonal bucket sets it to true."""
@@ -42,7 +47,7 @@ def needs_plug_in(url: str) -> Iterator[None]:
         ConfigError: fsspec or the plug-in is not installed, or there is none for the protocol.
     """
     protocol = url.partition("://")[0].lower()
-    if protocol in _GOOGLE:
+    if protocol in GOOGLE:
         os.environ.setdefault(_ASKS_KINDS_OF_BUCKETS, "false")
     try:
         yield
@@ -112,6 +117,45 @@ def keep_to_this_process(files: Any) -> None:
     if hasattr(files, "close_session"):
         files.close_session = partial(_close_here, type(files).close_session, os.getpid())
         has_connections(files)
+
+
+def lacks_bucket(url: str, files: Any) -> bool:
+    """Whether Google or Azure has no such bucket at all, which their plug-ins say neither of a file nor of a listing.
+
+    The store is asked, but once it has said to this process that it is there. False where it does not say, and of
+    other stores, whose errors tell the two apart.
+
+    Args:
+        url: of a folder.
+        files: its file system, opened.
+    """
+    protocol = url.partition("://")[0]
+    if protocol not in (*GOOGLE, *AZURE):
+        return False
+    bucket = str(files.split_path(url)[0])
+    if (protocol, bucket) in _BUCKETS_SEEN:
+        return False
+    ask = partial(_ask_google if protocol in GOOGLE else _ask_azure, files, bucket)
+    try:
+        retrying(may_pass)(ask)
+    except Exception as error:  # whatever the protocol's plug-in raises
+        return isinstance(error, FileNotFoundError) or status_of(error) == 404
+    _BUCKETS_SEEN.add((protocol, bucket))
+    return False
+
+
+def _ask_google(files: Any, bucket: str) -> None:
+    files.call("GET", f"{files._location}/storage/v1/b/{quote(bucket)}/o", maxResults=1, json_out=True)
+
+
+def _ask_azure(files: Any, bucket: str) -> None:
+    from fsspec.asyn import sync
+
+    async def ask() -> None:
+        async for _ in files.service_client.get_container_client(bucket).list_blobs(results_per_page=1):
+            return
+
+    sync(files.loop, ask)
 
 
 def _close_here(close: Callable[..., None], pid: int, *session: object) -> None:

@@ -6,7 +6,7 @@ a file of any store from being read: which kind of error it is, and whether it m
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -161,9 +161,16 @@ def client_options(connections: int) -> dict[str, Any]:
     return {"client_kwargs": checked, "get_client": get_client}
 
 
-def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "read") -> ShardError:
+def store_error(
+    url: str,
+    error: BaseException,
+    attempts: int,
+    *,
+    doing: str = "read",
+    lacks_bucket: Callable[[], bool] = lambda: False,
+) -> ShardError:
     """What kept a remote file from being read (or written, ...), as the error of its kind; only a plain "not found" is
-    absence."""
+    absence, of the file, or of the whole bucket where the error says so or the store does when it is asked."""
     cause, url = cause_of(error), shown_url(url)
     if isinstance(cause, NoRangesError):
         return StorageFailureError(
@@ -171,12 +178,13 @@ def store_error(url: str, error: BaseException, attempts: int, *, doing: str = "
         )
     told = f"{type(cause).__name__}: {_first_line(cause)}"
     status = status_of(cause)
-    if (isinstance(cause, FileNotFoundError) or status == 404) and _NO_BUCKET.search(f"{cause} {cause.__cause__}"):
+    is_absent = isinstance(cause, FileNotFoundError) or status in (404, 410)
+    if is_absent and (_NO_BUCKET.search(f"{cause} {cause.__cause__}") or lacks_bucket()):
         return AbsentBucketError(
             f"{url} cannot be {doing}: the store has no such bucket ({_first_line(cause)}); check its name and the "
             "endpoint, or create it"
         )
-    if isinstance(cause, FileNotFoundError) or status in (404, 410):
+    if is_absent:
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
     if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):
         return ForbiddenFileError(

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import ShardError
 from wdstream.storage.addresses import address_of, check_address, name_in
-from wdstream.storage.file_systems import open_file_system, travels_in_clear
+from wdstream.storage.file_systems import lacks_bucket, open_file_system, travels_in_clear
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
 from wdstream.storage.http_answers import (
     FileVersion,
@@ -326,7 +326,8 @@ class FsspecStorage:
         if isinstance(error, TimeoutError) and not str(error):
             told = f"no whole answer within {self._reading.patience_s:g} s ({self._reading.section}.patience_s)"
             error = TimeoutError(told)
-        return store_error(f"{self._url}/{name}", error, int(self._retrying.statistics.get("attempt_number", 1)))
+        tries = int(self._retrying.statistics.get("attempt_number", 1))
+        return store_error(f"{self._url}/{name}", error, tries, lacks_bucket=lambda: lacks_bucket(self._url, self._fs))
 
     def _path(self, name: str) -> str:
         return address_of(self._root, name) if self.has_file_names else f"{self._root}/{name}"

@@ -164,10 +164,26 @@ def test_a_large_file_comes_back_as_it_was(url: str, tmp_path: Path) -> None:
     assert [(file.name, file.num_bytes) for file in place.files()] == [("x.tar", 70 << 20)]
 
 
-def test_a_bucket_that_is_not_there_is_said(url: str) -> None:
-    place = open_place(f"{url.partition('://')[0]}://b-nowhere/out")
+def test_a_bucket_that_is_not_there_is_said(url: str, tmp_path: Path) -> None:
+    there = f"{url.partition('://')[0]}://b-nowhere/out"
+    place, storage = open_place(there), FsspecStorage(there)
     with pytest.raises(AbsentBucketError, match="b-nowhere/out/a cannot be written: the store has no such bucket"):
         place.write("a", b"1")
+    with pytest.raises(AbsentBucketError, match="b-nowhere/out/ cannot be listed: the store has no such bucket"):
+        list(place.files())
+    for ask in (lambda: storage.names(""), storage.listing, lambda: storage.size("a"), lambda: place.read("a")):
+        with pytest.raises(AbsentBucketError, match=r"b-nowhere/out/a? cannot be read: the store has no such bucket"):
+            ask()
+    with pytest.raises(AbsentBucketError):
+        Shards.open(there)
+    with pytest.raises(ConfigError, match="no such bucket"):
+        make_shards(there, tmp_path / "out", options=OPTIONS)
+
+
+def test_a_bucket_that_is_empty_lists_as_empty(url: str) -> None:
+    assert list(open_place(url).files()) == list(open_place(f"{url}/out").files()) == []
+    with pytest.raises(AbsentFileError, match="has no such file"):
+        FsspecStorage(f"{url}/out").read_file("a")
 
 
 def test_a_store_that_does_not_answer_is_a_failure(

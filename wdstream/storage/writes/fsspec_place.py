@@ -22,7 +22,14 @@ from urllib.parse import quote
 from wdstream.errors import AbsentFileError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
-from wdstream.storage.file_systems import keep_to_this_process, needs_plug_in, travels_in_clear
+from wdstream.storage.file_systems import (
+    AZURE,
+    GOOGLE,
+    keep_to_this_process,
+    lacks_bucket,
+    needs_plug_in,
+    travels_in_clear,
+)
 from wdstream.storage.http_answers import may_pass, status_of, store_error
 from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, come_twice, retrying
 from wdstream.storage.writes.lease import Lease
@@ -34,7 +41,6 @@ _IN_MEMORY = 8 << 20
 _WRITES_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "obs", "hf")
 """Protocols of stores that show a file when all of it is there; file systems show it as it grows."""
 _VERSION_KEYS = ("generation", "ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "created")
-_AZURE, _GOOGLE = ("az", "abfs", "abfss"), ("gs", "gcs")
 _OTHER_NOW = (404, 412)
 """Answers to what is written only while an object is as it was: it is gone, or another."""
 
@@ -125,6 +131,8 @@ class FsspecPlace:
     def _find(self, top: str) -> list[tuple[str, int, str]]:
         self.fs.invalidate_cache()
         found = self.fs.find(top, detail=True)
+        if not found and lacks_bucket(self._url, self.fs):
+            raise FileNotFoundError(errno.ENOENT, "the bucket does not exist", top)
         return sorted((path, int(info.get("size") or 0), _version_in(info)) for path, info in found.items())
 
     @contextmanager
@@ -206,7 +214,7 @@ class FsspecPlace:
 
     def replace(self, name: str, data: bytes, version: str) -> bool:
         """Write a file only while it is of this version, as the store decides; where it cannot, looked at first."""
-        if self._protocol in (*_AZURE, *_GOOGLE):
+        if self._protocol in (*AZURE, *GOOGLE):
             return self.tried(name, "written", lambda: self._replaced(name, data, version)) or self._has(name, data)
         if self.tried(name, "read", lambda: self._info(name)) == version:
             self.write(name, data)
@@ -216,7 +224,7 @@ class FsspecPlace:
         """Whether Azure or Google wrote a file, which they do only while it is of this version."""
         path = self.path_of(name)
         try:
-            if self._protocol in _AZURE:
+            if self._protocol in AZURE:
                 from azure.core import MatchConditions
 
                 self.fs.pipe_file(path, data, etag=version, match_condition=MatchConditions.IfNotModified)
@@ -315,7 +323,8 @@ class FsspecPlace:
         except Exception as error:  # whatever the protocol's plug-in raises
             self._has_answered &= not may_pass(error)  # what is tidied up after an outage does not wait as long again
             tries = int(trying.statistics.get("attempt_number", 1))
-            raise store_error(f"{self._url}/{name}", error, tries, doing=doing) from error
+            has_none = partial(lacks_bucket, self._url, self.fs)
+            raise store_error(f"{self._url}/{name}", error, tries, doing=doing, lacks_bucket=has_none) from error
         self._has_answered = True
         return answer
 
