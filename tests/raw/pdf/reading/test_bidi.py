@@ -36,6 +36,20 @@ def test_a_line_is_read_from_the_right(printed: str, wanted: str) -> None:
     assert read(printed) == wanted
 
 
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [
+        ("ףוס ABC 12.5% )2024( םלוע", "עולם (2024) ABC 12.5% סוף"),
+        ("123 ]test[ מכילע", "עליכמ [test] 123"),
+        ("ףוס ABC (2024) םלוע", "עולם ABC (2024) סוף"),  # of the shapes that are printed: part of the Latin words
+    ],
+)
+def test_brackets_with_codes_of_the_other_shape_are_right_to_left_text(printed: str, wanted: str) -> None:
+    """Browsers name brackets in right-to-left text (`/ActualText`): there they have the codes that were written."""
+    ordered = logical_order([element_of(character) for character in printed])
+    assert "".join(element.text for element, _ in ordered) == wanted
+
+
 def test_a_latin_line_keeps_its_order_and_turns_what_it_quotes() -> None:
     assert read("The word םולש (םולש םלוע) means 5 things.", from_right=False) == (
         "The word שלום (עולם שלום) means 5 things."

@@ -104,6 +104,9 @@ def _left_to_right_runs(printed: Sequence[Element]) -> list[int]:
     runs = [0] * len(printed)
     kinds = _resolved_numbers(printed)
     pairs = partners(printed)
+    for at in pairs:
+        if printed[min(at, pairs[at])].text in CLOSING:
+            kinds[at] = "R"  # the codes of the other shapes: right-to-left text has turned them
     number = last = 0
     for at, kind in enumerate(kinds):
         if kind not in {"L", "EN", "AN"} or runs[at]:

@@ -20,7 +20,7 @@ _TURNED_BY_PDFIUM = MIRROR | dict(zip("“”‘’", "”“’‘", strict=Tru
 _NOT_PRINTED = frozenset("\u200b\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u00ad")
 _LEFT_OUT = 0x200B  # printed as nothing
 _ALEF = frozenset("اأإآٱ")
-_POINTS = frozenset(".,:;!?،؛؟۔" + "".join(MIRROR))
+_POINTS = frozenset(".,:;!?،؛؟۔٪" + "".join(MIRROR))
 _SPACE, _SPACE_AT_POINT, _SPACE_IF_PUT_IN = 0.2, 0.35, 0.1  # gaps in ems that are a space
 _BESIDE = 0.12  # a mark may be so far from its letter, in ems
 _FAR = 1.0  # too far for one word, in ems
