@@ -44,6 +44,7 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (line(HIDDEN, 40, -40), "outside the page", {}),
         (f"q 0 0 300 50 re W n {line(HIDDEN, 40, 100)} Q", "no contrast", {}),
         (f"/N gs {line(HIDDEN, 40, 100)}", "invisible", {"resources": GREY}),
+        (f"30 104 m 200 104 l S /N gs {line(HIDDEN, 40, 100)}", "invisible", {"resources": GREY}),
         (
             f"/OC /L BDC {line(HIDDEN, 40, 150)} EMC",  # over the text that is seen
             "not drawn",
@@ -145,6 +146,17 @@ def test_text_under_the_clear_part_of_an_image_is_seen(
 )
 def test_text_that_ends_at_the_edge(tmp_path: Path, cut: str, text: str) -> None:
     assert page_of(tmp_path, f"{SEEN} {cut} {line('last', 40, 30)}")["text"] == text
+
+
+def test_invisible_words_count_where_something_else_paints_their_letters(tmp_path: Path) -> None:
+    """As browsers print text that turns from red to blue: shapes as a soft mask, and the text without opacity."""
+    run = "/Shading<</S<</ShadingType 2/ColorSpace/DeviceRGB/Coords[0 0 300 0]/Function<</FunctionType 2/Domain[0 1]"
+    run += "/C0[1 0 0]/C1[0 0 1]/N 1>>/Extend[true true]>>>>"
+    states = "/ExtGState<</G<</SMask<</S/Luminosity/G 10 0 R>>>>/N<</ca 0>>>>"
+    mask = form(f"1 g {line('Waves', 40, 80, 24)}", "/Group<</S/Transparency/CS/DeviceGray>>")
+    content = f"{SEEN} q /G gs /S sh Q q /N gs {line('Waves', 40, 80, 24)} {line('Hidden', 40, 30, 24)} Q"
+    found = page_of(tmp_path, content, resources=run + states, objects={10: mask})
+    assert (found["text"], found["text_dropped"]) == ("Seen by all\nWaves", {"invisible": 6})
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])

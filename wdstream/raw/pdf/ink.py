@@ -15,6 +15,8 @@ _POINT = 0.4  # of the em: sides of glyphs that are points, and how far from its
 _SLIVER = 0.2  # of the width, and of the height, of a letter: less of it is not seen as one
 _FEW_POINTS, _MORE_POINTS = 5, 11  # per side of the grids that look into each box first
 _MARGIN = 1
+_AROUND = 3  # pixels
+_MOSTLY = 0.6
 
 
 def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
@@ -100,6 +102,22 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
         around = boxes[points] + margins[points] * np.array([_POINT, 0.1, _POINT, 0.1], np.float32)
         spans = _spans(first, around, 0).tolist()
         found[points] = [unexplained[top:bottom, left:right].any() for left, top, right, bottom in spans]
+    return found
+
+
+def is_printed(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
+    """(k,) whether most rows and columns of a box have something that differs from what is around it, as a glyph does;
+    a line that crosses the box has that in few rows, a ground of one colour in none."""
+    found = np.zeros(len(boxes), np.bool_)
+    inner, outer = _spans(picture, boxes, 0).tolist(), _spans(picture, boxes, _AROUND).tolist()
+    for number, ((left, top, right, bottom), (x, y, x_end, y_end)) in enumerate(zip(inner, outer, strict=True)):
+        area = picture[y:y_end, x:x_end, :3].astype(np.int16)
+        ring = np.ones(area.shape[:2], np.bool_)
+        ring[top - y : bottom - y, left - x : right - x] = False
+        ground = np.median(area[ring], axis=0)
+        marked = (np.abs(area - ground) >= MIN_CONTRAST).any(axis=2)[top - y : bottom - y, left - x : right - x]
+        sides = marked.any(axis=0).mean(), marked.any(axis=1).mean()
+        found[number] = min(sides) > _MOSTLY and not marked.all()
     return found
 
 

@@ -16,7 +16,7 @@ from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks
 from wdstream.raw.pdf.characters import PageCharacters, quarters_of
 from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
 from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
-from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, is_equal_in, part_of
+from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, is_equal_in, is_printed, part_of
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, PageObjects
 from wdstream.raw.pdf.places import (
@@ -29,13 +29,14 @@ from wdstream.raw.pdf.places import (
     latest_over,
     shared_areas,
 )
-from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer
+from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer, in_any_of_many
 
 DrawWithout = Callable[[Sequence[int], PictureArea], Picture]
 """Draws a part of the page, as its picture has it, without objects, which are given by their addresses."""
 
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
+_MOST_OF_WORD = 0.75
 _CLIP = 7
 """Render mode of text that is only a clip: it is shown where something is painted through it later."""
 _INVISIBLE_MODES = (3, _CLIP)
@@ -197,6 +198,7 @@ class _Judge:
         modes = np.array([*characters.objects.render_modes, 0])[characters.object_number]
         alphas = np.array([*characters.objects.colours[:, 3], 255])[characters.object_number]
         unpainted = np.isin(modes, _INVISIBLE_MODES) | (alphas == 0)
+        shown = self._keep & drawn & self._boxed
         scan = find_scan_layer(
             characters,
             self._objects.images,
@@ -204,10 +206,11 @@ class _Judge:
             hidden=hidden,
             unpainted=unpainted,
             covered=covered,
-            shown=self._keep & drawn & self._boxed,
+            shown=shown,
         )
         painted_through = (modes == _CLIP) & covered & ~blank & ~scan.doubled
-        hidden &= ~painted_through
+        unseen = hidden & unpainted & ~scan.keep & ~scan.doubled
+        hidden &= ~(painted_through | self._painted_otherwise(unseen, shown))
         self._drop(scan.doubled, "invisible over visible text")
         self._drop(hidden & unpainted & ~scan.keep, "invisible")
         self._drop(hidden & covered & ~scan.keep, "covered")
@@ -220,6 +223,21 @@ class _Judge:
         if dropped.any():
             self._keep &= ~dropped
             self._reasons[reason] += int(dropped.sum())
+
+    def _painted_otherwise(self, unpainted: CharacterMask, shown: CharacterMask) -> CharacterMask:
+        """Characters of invisible words whose letters something else paints: browsers write text with a colour that
+        runs from one to another without opacity, and paint its shapes."""
+        painted = np.zeros(len(unpainted), np.bool_)
+        chosen = np.flatnonzero(unpainted & ~self._look.blank)
+        if not len(chosen):
+            return painted
+        boxes = self._characters.boxes
+        is_text = in_any_of_many(centres_of(boxes[chosen]), boxes[shown])
+        painted[chosen] = is_printed(self._picture, boxes[chosen]) & ~is_text
+        words = words_of(self._characters.codes, unpainted)
+        shares = np.bincount(words[unpainted], weights=painted[unpainted]) / np.bincount(words[unpainted])
+        result: CharacterMask = unpainted & np.append(shares >= _MOST_OF_WORD, False)[words]
+        return result
 
     def _too_small(self) -> CharacterMask:
         """Characters of text objects whose font and tallest glyph are below `MIN_FONT_PIXELS`.
