@@ -33,11 +33,12 @@ def test_a_bit_of_one_channel_is_colour() -> None:
             assert not has_no_colour(pixels.view(np.uint8).reshape(1, 2, 4)), (value, bit)
 
 
-def test_colours_keep_their_channels() -> None:
-    red = np.zeros((64, 64, 4), np.uint8)
-    red[..., 0] = 255
-    decoded = simplejpeg.decode_jpeg(encode_jpeg(red, 95))
-    assert np.abs(decoded.astype(int) - [255, 0, 0]).max() <= 2
+@pytest.mark.parametrize(("channels", "colour"), [(3, [255, 0, 0]), (4, [0, 0, 255])])
+def test_colours_keep_their_channels(channels: int, colour: list[int]) -> None:
+    first = np.zeros((64, 64, channels), np.uint8)
+    first[..., 0] = 255
+    decoded = simplejpeg.decode_jpeg(encode_jpeg(first, 95))
+    assert np.abs(decoded.astype(int) - colour).max() <= 2
 
 
 def test_no_pixels() -> None:

@@ -27,7 +27,7 @@ def is_grey(image: Pixels) -> bool:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) RGB and an unused byte.
+    """JPEG, 4:2:0, of uint8 (height, width, 3) RGB or (height, width, 4) BGR and an unused byte.
 
     An image whose three channels are equal everywhere is stored as one grey channel.
 
@@ -36,12 +36,12 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     """
     if has_no_colour(pixels):
         return bytes(simplejpeg.encode_jpeg(_one_channel(pixels), quality, "GRAY"))
-    colorspace = "RGB" if pixels.shape[2] == 3 else "RGBX"
+    colorspace = "RGB" if pixels.shape[2] == 3 else "BGRX"
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
 
 
 def _one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w, 1) red of an image, contiguous."""
+    """(h, w, 1) the first channel of an image, contiguous."""
     if pixels.shape[2] == 4 and pixels.flags.c_contiguous:
         return pixels.view("<u4").astype(np.uint8)  # the lowest byte of each word, in a fifth of the time
     return np.ascontiguousarray(pixels[..., :1])

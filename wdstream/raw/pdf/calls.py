@@ -129,7 +129,8 @@ def pdfium_calls() -> PdfiumCalls:
 def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.uint8]]:
     """A part of an open page of pypdfium2 on white, with its form fields and annotations, for the block.
 
-    What pypdfium2's own `render` draws, in memory that is used again and made white in a third of the time.
+    What pypdfium2's own `render` draws, in memory that is used again and made white in a third of the time. In the
+    order of red, green and blue PDFium would take a sixth longer.
 
     Args:
         page: the page.
@@ -137,7 +138,7 @@ def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.
         area: the part.
 
     Yields:
-        (height, width, 4) RGB and an unused byte.
+        (height, width, 4) blue, green, red and an unused byte.
 
     Raises:
         SourceError: there is no picture of this size.
@@ -154,8 +155,7 @@ def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.
     if not bitmap:
         raise SourceError(f"page cannot be drawn: PDFium makes no picture of {width}x{height} pixels")
     try:
-        flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
-        arguments = (bitmap, page.raw, -left, -top, *size, 0, flags)
+        arguments = (bitmap, page.raw, -left, -top, *size, 0, pdfium.FPDF_ANNOT)
         pdfium.FPDF_RenderPageBitmap(*arguments)
         if page.formenv:
             pdfium.FPDF_FFLDraw(page.formenv, *arguments)

@@ -234,8 +234,8 @@ class PdfPage:
 
     @contextmanager
     def drawn(self, scale: float, area: PictureArea | None = None) -> Iterator[NDArray[np.uint8]]:
-        """The page on white at `scale`, with its form fields and annotations: (height, width, 4), RGB and an unused
-        byte, which may be used in the block.
+        """The page on white at `scale`, with its form fields and annotations: (height, width, 4), blue, green, red and
+        an unused byte; to be used in the block.
 
         Args:
             scale: pixels per unit.
