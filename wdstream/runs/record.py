@@ -210,10 +210,8 @@ def start_record(
     files.cut_back(next_step=step if origin is None else 0)
     changes = lost_lines(files, step=step)
     if step and "config" in before:
-        changes += [
-            *differences(as_read_today(before["config"]), settings),
-            *differences(before.get("data", {}), data, "dataset "),
-        ]
+        changes += differences(as_read_today(before["config"]), settings)
+        changes += differences(before.get("data", {}), data, "dataset ")
     return RunRecord(files, max_bad_fraction=config.data.max_bad_fraction), changes
 
 
@@ -324,8 +322,7 @@ def read_run(output: Path) -> RunFolder:
         what = f"there is no {files.record.name} in it" if output.is_dir() else "there is no such folder"
         raise TrainError(f"{output}: not the folder of a training run: {what}; give {_run_around(output)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        is_other = isinstance(error, KeyError | TypeError)
-        why = "lacks config, fingerprints or starts" if is_other else f"cannot be read ({error})"
+        why = f"cannot be read ({error})" if isinstance(error, OSError | ValueError) else "lacks what a run writes"
         raise TrainError(f"{output}: not the folder of a training run: {files.record.name} {why}") from error
     return RunFolder(
         files=files,
@@ -347,9 +344,12 @@ def read_origin(files: RunLayout) -> RunOrigin | None:
     return found
 
 
-def data_differences(output: Path, data: DataSizes) -> list[str]:
-    """One line for each dataset that is not as the last start of a run found it."""
-    return differences(_read_json(RunLayout(output).record).get("data", {}), data, "dataset ")
+def data_differences(config: Config, data: DataSizes) -> list[str]:
+    """One line for each setting of the data, and each dataset, that is not as in the last start of a run."""
+    before = _read_json(RunLayout(config.train.output).record)
+    changed = differences(as_read_today(before.get("config", {})), config.model_dump(mode="json"))
+    own = [line for line in changed if line.startswith(("data.", "text.", "tiling.", "model.path"))]
+    return own + differences(before.get("data", {}), data, "dataset ")
 
 
 def allowed_failures(num_pages: int, max_bad_fraction: float) -> float:

@@ -82,6 +82,8 @@ def test_a_step_that_is_in_the_weights_is_not_skipped_later(
     said = " ".join(capfd.readouterr().err.split())
     assert "train.skip_steps: step 1 to 3 were trained already, and the run continues before step 4" in said
     assert f"wdstream run rollback {straight} --to 1" in said
+    assert workplace.train(straight, lora, *SHORT, "train.skip_steps=[0]") == 2
+    assert "To take it back: begin again in another train.output; else" in " ".join(capfd.readouterr().err.split())
     assert workplace.train(straight, lora, "train.lr=0.01", *SHORT, "train.skip_steps=[4, 5]") == 0
     assert [*losses(straight)] == [0, 1, 2, 3]
 

@@ -1,6 +1,5 @@
 """The model to train: loaded from a local model folder, quantised, frozen and given adapters as configured."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,11 +37,6 @@ def compute_dtype(config: ModelConfig) -> torch.dtype:
         has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bf16 else torch.float32
     dtype: torch.dtype = getattr(torch, config.dtype)
-    if dtype != torch.float32 and not torch.cuda.is_available():
-        warnings.warn(
-            f"model.dtype: {config.dtype} is 20 to 70 times slower than float32 on a CPU; use auto or float32",
-            stacklevel=2,
-        )
     return dtype
 
 

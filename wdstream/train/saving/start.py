@@ -71,7 +71,7 @@ def check_start(config: Config, checkpoints: Checkpoints, stream: Stream, start:
     try:
         stream.check(start.stream)
     except StateError as error:
-        changed = data_differences(config.train.output, stream.data)
+        changed = data_differences(config, stream.data)
         raise StateError("\n".join([str(error), *changed])) from None
 
 

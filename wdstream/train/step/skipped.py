@@ -46,10 +46,12 @@ def require_untrained(config: Config, accelerator: Accelerator, *, next_step: in
         trained = [trained_steps(config, next_step=next_step)]
     broadcast_object_list(trained)
     if trained[0]:
+        first, output = trained[0][0], config.train.output
+        back = f"wdstream run rollback {output} --to {first}, or to an earlier checkpoint"
         raise ConfigError(
             f"train.skip_steps: {_listed(trained[0])} trained already, and the run continues before step {next_step}. "
-            f"To take it back: wdstream run rollback {config.train.output} --to {trained[0][0]}, or to an earlier "
-            "checkpoint; else leave it out of train.skip_steps"
+            f"To take it back: {back if first else 'begin again in another train.output'}; else leave it out of "
+            "train.skip_steps"
         )
 
 
