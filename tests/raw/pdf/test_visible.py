@@ -15,6 +15,8 @@ NOISE = [bytes((x * 37 + y * 91 + x * y * 13) % 256 for x in range(300)) for y i
 SCAN = [bytes(0 if 40 < y < 52 and x % 5 < 2 else 255 for x in range(300)) for y in range(200)]
 OCG = "/OCProperties<</OCGs[20 0 R]/D<</OFF[20 0 R]>>>>"
 GROUP = {20: "<</Type/OCG/Name(hidden)>>"}
+LAYER = line("Read by a machine", 40, 150) + line("and then again", 40, 85)
+LABEL = "Read by a machine\nand then again"
 GREY = "/ExtGState<</T<</ca 0.4>>/N<</ca 0>>>>"
 
 
@@ -179,6 +181,22 @@ def test_the_layer_of_a_scan_is_kept(tmp_path: Path) -> None:
         assert (found["text"], found["text_from"]) == ("Read by a machine", "ocr layer")
     found = page_of(tmp_path, f"{picture} 3 Tr {line('Read', 40, 150)} {line('stuffed with words', 40, 30)}", **more)
     assert (found["text"], found["text_dropped"]) == ("Read", {"invisible": 16})
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "doubled"),
+    [
+        (f"{LAYER} {line('Reed by a mechine', 43, 143)} {line('end then again', 43, 78)}", LABEL, 0.5),
+        (f"{LAYER} {line('And thin again', 40, 71)}", f"{LABEL}\nAnd thin again", 0.0),
+        (f"{LAYER} 0 Tr {line('COPY', 45, 130, 60)}", f"{LABEL}\nCOPY", 0.0),
+    ],
+)
+def test_lines_of_a_layer_that_are_partly_over_others(tmp_path: Path, content: str, text: str, doubled: float) -> None:
+    """A second layer half a line lower repeats the first; the next line, and a large stamp over both, do not."""
+    rows = [bytes(0 if 30 < y < 140 and y % 60 and x % 5 < 2 else 255 for x in range(300)) for y in range(200)]
+    more = {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(rows, 300)}}
+    found = page_of(tmp_path, f"q 300 0 0 200 0 0 cm /P Do Q 3 Tr {content}", **more)
+    assert (found["text"], found["text_doubled"]) == (text.strip(), doubled)
 
 
 def test_an_invisible_layer_over_visible_text_repeats_it(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ _COPY_SHIFT = 0.15
 """Of the em: how far a copy of a glyph is from it. The narrowest letters come again after 0.2."""
 _KERNED_SHIFT = 0.05
 """The same where one glyph comes right after the other in one text."""
+_LINE_SHIFT, _EM_SHIFT = 1.3, 0.65
+"""Of the height of most glyphs, and of the em: how far from another a line of a scan's layer is that repeats it. The
+next line of a page is nearly twice as far."""
 _MIN_SIGNS = 3
 _ROWS = 256
 
@@ -60,7 +63,36 @@ def find_doubled(characters: PageCharacters, chosen: CharacterMask, *, from_scan
     texts = ["".join(map(chr, characters.codes[part])) for part in slices]
     repeats = _repeats(boxes, texts, np.array([from_scan[part].all() for part in slices]))
     doubled: CharacterMask = copies | (rest & np.append(repeats, False)[words])
+    doubled |= _repeated_lines(characters, rest & from_scan & ~doubled)
     return doubled | _rest_of_lines(characters, rest & from_scan, doubled)
+
+
+def _repeated_lines(characters: PageCharacters, layer: CharacterMask) -> CharacterMask:
+    """(n,) characters of a scan's layer whose line says what an earlier one says that it is partly over.
+
+    The layers of two programs may be half a line apart.
+    """
+    lines = lines_of(characters.codes, layer)
+    count = int(lines.max(initial=-1)) + 1
+    if count < 2:
+        return np.zeros(len(layer), np.bool_)
+    members = [np.flatnonzero(lines == number) for number in range(count)]
+    boxes = np.array([extent_of(characters.boxes[line]) for line in members], np.float32)
+    heights = np.array([np.median(np.diff(characters.boxes[line][:, 1::2])) for line in members], np.float32)
+    ems = characters.objects.font_sizes[characters.object_number[[line[0] for line in members]]]
+    limits = np.minimum(_LINE_SHIFT * heights, _EM_SHIFT * ems)
+    starts = centres_of(characters.boxes[[line[0] for line in members]])[:, 1]  # lines of a skewed scan overlap
+    widths = boxes[:, 2] - boxes[:, 0]
+    shared = np.minimum(boxes[:, None, 2], boxes[:, 2]) - np.maximum(boxes[:, None, 0], boxes[:, 0])
+    over = shared > _MIN_SHARED * np.minimum(widths[:, None], widths)
+    over &= np.abs(starts[:, None] - starts) < np.minimum(limits[:, None], limits)
+    repeats = np.zeros(count, np.bool_)
+    for line, earlier in np.argwhere(np.tril(over, -1)).tolist():
+        if not repeats[line] and not repeats[earlier]:
+            texts = ["".join(map(chr, characters.codes[members[number]])) for number in (line, earlier)]
+            repeats[line] = len(texts[0]) >= _MIN_SIGNS and _is_similar(*texts)
+    result: CharacterMask = layer & np.append(repeats, False)[lines]
+    return result
 
 
 def _rest_of_lines(characters: PageCharacters, layer: CharacterMask, doubled: CharacterMask) -> CharacterMask:

@@ -23,6 +23,8 @@ _MIN_TEXT_SHARE = 0.9
 _MAX_WITHOUT_INK = 0.5
 _MIN_LINES = 5
 """Of fewer, those without ink are dropped; a layer of as many that mostly misses its picture belongs to another."""
+_STAMP = 3.0
+"""Times as high as the layer's letters: visible ones that are printed over them, and do not repeat them."""
 _GRID = 64
 _AROUND = 0.15
 """Of a glyph's height."""
@@ -74,7 +76,9 @@ def find_scan_layer(
     words = words_of(characters.codes, layer)
     count = int(words.max()) + 1
     lines = lines_of(characters.codes, layer)
-    over_shown = layer & in_any_of_many(centres, _wider(characters.boxes[shown]))
+    heights = characters.boxes[:, 3] - characters.boxes[:, 1]
+    is_like = shown & (heights < _STAMP * np.median(heights[layer]))
+    over_shown = layer & in_any_of_many(centres, _wider(characters.boxes[is_like]))
     doubled = layer & (
         _by_word(words, count, over_shown)[words] | _by_word(lines, int(lines.max()) + 1, over_shown)[lines]
     )
