@@ -169,6 +169,14 @@ def test_a_turned_and_cropped_page_has_the_text_inside_the_crop(tmp_path: Path, 
     assert found["text_dropped"] == {"outside the page": 13}
 
 
+@pytest.mark.parametrize("places", [(200, 180, 160), (160, 180, 200)])
+def test_lines_that_run_down_keep_the_order_of_the_file(tmp_path: Path, places: tuple[int, ...]) -> None:
+    """Lines of a turned text go from right to left, heads of columns from left to right."""
+    texts = zip(places, ("First line", "Second line", "Third line"), strict=True)
+    content = "".join(f"BT /F 14 Tf 0 -1 1 0 {x} 180 Tm ({words}) Tj ET " for x, words in texts)
+    assert page_of(tmp_path, content)["text"] == "First line\nSecond line\nThird line"
+
+
 def test_the_layer_of_a_scan_is_kept(tmp_path: Path) -> None:
     more = {"resources": "/XObject<</P 10 0 R>>", "objects": {10: image(SCAN, 300)}}
     picture = "q 300 0 0 200 0 0 cm /P Do Q"

@@ -17,7 +17,7 @@ from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_a
 from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import has_embedded_font, read_fonts
-from wdstream.raw.pdf.reading.lines import kept_numbers
+from wdstream.raw.pdf.reading.lines import has_lines_down, kept_numbers, order_lines_down
 from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, has_keys, mended_codes
 from wdstream.raw.pdf.reading.put_in import reordered
@@ -120,6 +120,8 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
         is_plain = is_plain and bool(keep.all() or layer.text_codes.max() < _FIRST_PRIVATE)
     if is_plain and is_sign(layer.text_codes, "any").any():
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
+    runs_down = has_lines_down(layer.spans)
+    is_plain = is_plain and not runs_down
     is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
     if is_plain and not is_eastern and not needs_places(layer.text_codes):
         if not layer.has_unmapped and not has_embedded_font(objects.texts, BY_NAME) and not has_keys(layer.text_codes):
@@ -141,6 +143,8 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
         characters, keep = place_annotations(characters, keep, blocks[characters.object_number])
+    if runs_down:
+        characters, keep = order_lines_down(characters, keep, objects.texts)
     is_down = None
     if is_eastern:
         characters, keep, is_down = order_east_asian(characters, keep)

@@ -1,12 +1,14 @@
 """Lines of a page: which characters make one, and lines that marks or small jumps broke, put together again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import extent_of
+from wdstream.raw.pdf.reading.put_in import reordered
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
@@ -21,6 +23,8 @@ _SURROGATES = 0xD800 >> 11  # code points outside the first plane come as two
 _EMPTY_CELL, _NO_GAP = 0.8, 0.1  # of the em: less between two letters is not a wide space of the file; not a space
 _FEWEST_PARTED = 4
 _GAP = 1.5  # of the height: parts of one line are not further apart
+_NARROW = 3.0  # times as high as wide, at least: a line that is turned
+_TURNED = 5.0  # degrees
 _REACH = 6  # how many lines away the parts of one line are looked for
 
 Line = NDArray[np.intp]
@@ -97,6 +101,53 @@ def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[L
     is_end = (codes == _LINE_FEED) | (codes == _RETURN)
     number = np.cumsum(is_end)[~is_end]  # of the line of each character
     return [line for line in np.split(numbers[~is_end], np.flatnonzero(np.diff(number)) + 1) if len(line)]
+
+
+def has_lines_down(spans: NDArray[np.float32]) -> bool:
+    """Whether two or more of (k, 4) spans are as narrow and high as lines that are turned."""
+    sides = spans[:, 2:] - spans[:, :2]
+    size = np.median(sides.min(axis=1)) if len(sides) else 0
+    return bool((sides[:, 1] > _NARROW * np.maximum(sides[:, 0], size)).sum() > 1)
+
+
+def order_lines_down(
+    characters: PageCharacters, keep: NDArray[np.bool_], orders: Mapping[int, int]
+) -> tuple[PageCharacters, NDArray[np.bool_]]:
+    """The characters of a page with its lines that run down in the file's order, from right to left.
+
+    PDFium sorts texts that begin at one height from left to right, as if they were one line.
+
+    Args:
+        characters: of the page, n of them.
+        keep: (n,) which count.
+        orders: of the text objects on the page, by their addresses.
+    """
+    lines = split_lines(characters, np.arange(len(characters)))
+    if len(lines) < 2:
+        return characters, keep
+    owners = [line[characters.object_number[line] >= 0] for line in lines]
+    angles = [characters.objects.angles[characters.object_number[line]] for line in owners]
+    is_down = np.array([len(angle) > 0 and bool((np.abs(angle - 90) < _TURNED).all()) for angle in angles])
+    boxes = np.array([_extent(characters.boxes[line]) for line in lines], np.float32)
+    handles = characters.objects.handles
+    firsts = [orders.get(handles[characters.object_number[line[0]]], 0) if len(line) else 0 for line in owners]
+    steps = (boxes[1:, 0] > boxes[:-1, 0]) & is_down[1:] & is_down[:-1] & (np.diff(firsts) < 0)
+    steps &= np.abs(np.diff(boxes[:, 1])) < (boxes[1:, 2] - boxes[1:, 0])
+    if not steps.any():
+        return characters, keep
+    ends = [int(line[0]) for line in lines[1:]] + [len(characters)]
+    after = [np.arange(line[-1] + 1, end) for line, end in zip(lines, ends, strict=True)]
+    order = [*range(int(lines[0][0]))]
+    for run in np.split(np.arange(len(lines)), np.flatnonzero(~steps) + 1):
+        for number, at in zip(run[::-1].tolist(), run.tolist(), strict=True):
+            order += [*lines[number].tolist(), *after[at].tolist()]
+    return reordered(characters, keep, order)
+
+
+def _extent(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(4,) around those of (k, 4) boxes that have a place; zeros where there are none."""
+    placed = boxes[boxes.any(axis=1)]
+    return extent_of(placed) if len(placed) else np.zeros(4, np.float32)
 
 
 def characters_text(characters: PageCharacters, numbers: NDArray[np.intp]) -> str:
