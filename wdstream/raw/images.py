@@ -49,6 +49,7 @@ class ImageSource(Source):
     )
     takes_sidecar = True
     may_belong_to_rows = True
+    least_page_bytes = 0
 
     def known_pages(self, name: str) -> int | None:
         """A TIFF is known by its suffix; by any other it is one page."""

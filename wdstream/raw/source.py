@@ -159,6 +159,8 @@ class Source(ABC):
         may_belong_to_rows: whether it may be such an image file.
         doubtful_suffixes: those of `suffixes` that others use for something else, too: `recognises` decides.
         companions: names of files that come with its files and hold no pages.
+        least_page_bytes: that one of its pages is expected to have in a shard, where its files have fewer: pages that
+            are drawn, and images that rows name, are not in them.
     """
 
     kind: str
@@ -168,6 +170,7 @@ class Source(ABC):
     may_belong_to_rows: ClassVar[bool] = False
     doubtful_suffixes: ClassVar[tuple[str, ...]] = ()
     companions: ClassVar[tuple[str, ...]] = ()
+    least_page_bytes: ClassVar[int] = 1 << 19
 
     def check_installed(self) -> None:  # noqa: B027  # most sources need nothing
         """Check, before a job starts, that a library is there which the source needs.

@@ -37,6 +37,23 @@ def test_pages_per_shard_by_default(num_pages: int, num_shards: int) -> None:
     assert len(ShardPlan([file("a", num_pages)], MakeShardsOptions())) == num_shards
 
 
+@pytest.mark.parametrize(
+    ("kind", "num_bytes", "num_pages", "num_shards"),
+    [
+        ("image", 250 << 10, 3_200, 64),
+        ("image", 32 << 10, 3_200, 25),
+        ("image", 1 << 10, 3_200, 4),
+        ("rows", 500, 3_200, 13),
+        ("rows", 250 << 10, 3_200, 64),
+        ("tar", 32 << 10, 3_200, 25),
+        ("pdf", 32 << 10, 3_200, 64),
+    ],
+)
+def test_shards_of_little_are_fewer(kind: str, num_bytes: int, num_pages: int, num_shards: int) -> None:
+    files = [file("a", num_pages, kind=kind, num_bytes=num_bytes * num_pages)]
+    assert len(ShardPlan(files, MakeShardsOptions())) == num_shards
+
+
 @given(st.lists(st.integers(0, 40), max_size=20), st.integers(1, 17))
 @settings(deadline=None)
 def test_every_page_once_in_order(counts: list[int], pages_per_shard: int) -> None:

@@ -2,6 +2,10 @@
 
 Pages in the order of their files are cut every `pages_per_shard`. A page that is quarantined later leaves its shard one
 sample shorter and moves no other page.
+
+Where that number is left out there are about 64 shards, for as many processes and ranks, but none that is expected to
+be tiny: each is three files, and so many requests of a store, and takes as long as some dozens of small images. What is
+in 4 MiB takes a process less time than its start, so that more shards would give nothing to more processes.
 """
 
 from array import array
@@ -13,10 +17,12 @@ from typing import overload
 from wdstream.make_shards.jobs import Job
 from wdstream.make_shards.options import MakeShardsOptions
 from wdstream.raw.listed.files import RawFiles
+from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, RawFile
 
 _WANTED_SHARDS = 64
 _LEAST_PAGES, _MOST_PAGES = 16, 1024
+_LEAST_BYTES = 1 << 22
 # A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
 _EXPECTED_PAGE_BYTES = 1 << 19
 
@@ -76,8 +82,9 @@ class ShardPlan(Sequence[Job]):
     """
 
     def __init__(self, files: Sequence[RawFile], options: MakeShardsOptions) -> None:
-        num_pages = files.num_pages if isinstance(files, RawFiles) else sum(file.num_pages for file in files)
-        cutter = ShardCutter(options.pages_per_shard or _pages_per_shard(num_pages), options.shard_bytes)
+        packed = files if isinstance(files, RawFiles) else RawFiles(files)
+        pages = options.pages_per_shard or _pages_per_shard(packed.num_pages, _expected_bytes(packed))
+        cutter = ShardCutter(pages, options.shard_bytes)
         jobs = (job for file in files for job in cutter.add(file))
         self._files = files
         self._num_pages = array("Q", (job.num_pages for job in chain(jobs, _late(cutter))))
@@ -134,8 +141,18 @@ def settled_pages_per_shard(num_pages: int, options: MakeShardsOptions) -> int |
     """Pages per shard of a job of this many pages or more; None while it depends on how many more."""
     if options.pages_per_shard is not None:
         return options.pages_per_shard
-    return _MOST_PAGES if _pages_per_shard(num_pages) == _MOST_PAGES else None
+    return _MOST_PAGES if -(-num_pages // _WANTED_SHARDS) >= _MOST_PAGES else None
 
 
-def _pages_per_shard(num_pages: int) -> int:
-    return min(max(-(-num_pages // _WANTED_SHARDS), _LEAST_PAGES), _MOST_PAGES)
+def _pages_per_shard(num_pages: int, expected_bytes: int) -> int:
+    """`expected_bytes`: of all pages."""
+    of_least_bytes = -(-_LEAST_BYTES * num_pages // max(expected_bytes, 1))
+    return min(max(-(-num_pages // _WANTED_SHARDS), _LEAST_PAGES, of_least_bytes), _MOST_PAGES)
+
+
+def _expected_bytes(files: RawFiles) -> int:
+    """Of all pages together in shards."""
+    return sum(
+        max(files.kind_bytes[kind], pages * source_of_kind(kind).least_page_bytes)
+        for kind, pages in files.kind_pages.items()
+    )

@@ -17,15 +17,26 @@ class RawFiles(PackedList[RawFile]):
 
     Attributes:
         kinds: number of files of each kind.
-        num_bytes: of all of them.
-        num_pages: of all that are surveyed.
+        kind_bytes: of all files of each kind.
+        kind_pages: of all files of each kind that are surveyed.
     """
 
     def __init__(self, files: Iterable[RawFile] = ()) -> None:
         super().__init__(RawFile.to_row, RawFile.from_row)
         self.kinds: Counter[str] = Counter()
-        self.num_bytes = self.num_pages = 0
+        self.kind_bytes: Counter[str] = Counter()
+        self.kind_pages: Counter[str] = Counter()
         self.extend(files)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all files."""
+        return self.kind_bytes.total()
+
+    @property
+    def num_pages(self) -> int:
+        """Of all files that are surveyed."""
+        return self.kind_pages.total()
 
     def surveyed(
         self, pages_by_name: Callable[[str, str], int | None], survey: Callable[[RawFile], RawFile | None]
@@ -55,7 +66,8 @@ class RawFiles(PackedList[RawFile]):
 
     def append_plain(self, plain: Any) -> None:
         """Take in what `RawFile.to_row` gives."""
-        self.kinds[plain[_KIND]] += 1
-        self.num_bytes += plain[_NUM_BYTES]
-        self.num_pages += plain[_NUM_PAGES]
+        kind = plain[_KIND]
+        self.kinds[kind] += 1
+        self.kind_bytes[kind] += plain[_NUM_BYTES]
+        self.kind_pages[kind] += plain[_NUM_PAGES]
         super().append_plain(plain)
