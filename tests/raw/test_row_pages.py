@@ -1,7 +1,5 @@
 """What a row of any file becomes."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -53,7 +51,7 @@ def test_a_picture_in_memory_is_refused_by_name() -> None:
 
 def test_values_in_names_of_folders_are_metadata() -> None:
     path = "set/lang=de/day=2024%2D01/n=__HIVE_DEFAULT_PARTITION__/part-0.parquet"
-    rows = RowPages(replace(FILE, path=path), IMAGES / "rows.jsonl", RawSettings())
+    rows = RowPages(FILE._replace(path=path), IMAGES / "rows.jsonl", RawSettings())
     assert rows.page(3, {"text": "t"}).page.meta == {"lang": "de", "day": "2024-01", "source": path, "line": 3}
     assert rows.page(3, {"text": "t", "lang": "fr"}).page.meta["lang"] == "fr"
 

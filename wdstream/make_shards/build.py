@@ -265,7 +265,7 @@ def survey_files(job: Job, raw: Path, on_page: OnPage, options: MakeShardsOption
     files: list[RawFile] = []
     for number, item in enumerate(job.items):
         if number in skips:
-            files.append(item.file.changed(reason=skips[number]))
+            files.append(item.file._replace(reason=skips[number]))
             continue
         on_page(number, None)
         try:
@@ -273,9 +273,9 @@ def survey_files(job: Job, raw: Path, on_page: OnPage, options: MakeShardsOption
                 current.on_progress = partial(on_page, number, None)
                 num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
         except Exception as error:
-            files.append(item.file.changed(reason=_reason(error, options.memory_limit_mb)))
+            files.append(item.file._replace(reason=_reason(error, options.memory_limit_mb)))
         else:
-            files.append(item.file.changed(num_pages=num_pages, marks=marks))
+            files.append(item.file._replace(num_pages=num_pages, marks=marks))
     return files
 
 

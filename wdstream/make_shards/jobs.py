@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict
 
@@ -50,7 +50,7 @@ class WorkerMessage(TypedDict):
     ready: NotRequired[bool]
     pages: NotRequired[bool]
     alive: NotRequired[bool]
-    done: NotRequired[list[dict[str, Any]] | None]
+    done: NotRequired[list[Sequence[Any]] | None]
     lost: NotRequired[str]
     fatal: NotRequired[str]
     bug: NotRequired[str]

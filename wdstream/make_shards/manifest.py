@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -36,6 +37,7 @@ QUARANTINE = "quarantine.jsonl"
 _VERSION = 2
 """Of the rules by which raw pages are read. Version 1 had other labels of PDF pages, and fewer forms of rows."""
 _SURVEY = "survey.jsonl"
+_FILES_PER_LINE = 1024
 _LOCK = "lock"
 _LOCK_WAIT_S = 10.0
 _SHOWN_NAMES = 3
@@ -185,25 +187,21 @@ def _made_nothing(out: Path) -> bool:
     return (out / QUARANTINE).is_file() and not [*out.glob("shard-*.tar")]
 
 
-_LATER_FIELDS = ("texts", "near", "meta")
-"""Of a surveyed file, only there where they say something, so that surveys are as they always were."""
-
-
 def save_survey(out: Path, files: Iterable[RawFile]) -> None:
     """Keep the survey: pages are assigned to shards by it, also when the job is continued."""
-    to_json = json.JSONEncoder(separators=(",", ":")).encode
+    values = map(RawFile.without_sidecars, files)
     with atomic_write(out / STATE_FOLDER / _SURVEY) as file:
-        for surveyed in files:
-            tree = {name: value for name, value in surveyed.to_json().items() if value or name not in _LATER_FIELDS}
-            tree.pop("sidecars", None)  # of the listing alone
-            file.write(to_json(tree).encode() + b"\n")
+        while some := [*islice(values, _FILES_PER_LINE)]:
+            file.write(json.dumps({"files": some}, separators=(",", ":")).encode() + b"\n")
 
 
 def load_survey(out: Path) -> RawFiles | None:
     """The survey that was kept, or None when it had not finished."""
     path = out / STATE_FOLDER / _SURVEY
     try:
-        return RawFiles(map(RawFile.from_json, read_lines(path))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return RawFiles(RawFile.from_json(values) for line in read_lines(path) for values in line["files"])
     except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say
         return None
 

@@ -100,7 +100,7 @@ def serve() -> None:
         try:
             if job.kind == "survey":
                 files = survey_files(job, raw, pages.on_page, options)
-                messages.send({"done": [file.to_json() for file in files]})
+                messages.send({"done": [*files]})
                 continue
             builder = builder or ShardBuilder(raw, out, options, pages.on_page)
             (builder.build if job.kind == "shard" else builder.keep)(job)

@@ -218,7 +218,7 @@ class _Census:
             if source.may_belong_to_rows and listed.has_rows and not sidecars.get(name) and not file.texts:
                 self.left_to_rows.append(path)
             else:
-                rows.append(file.to_row())
+                rows.append(tuple(file))
                 self._stems.add(file.stem)
             used.add(name)
         listed.use(folder.names, used)
@@ -270,8 +270,8 @@ class _Census:
         rows = self.tree.in_path_order(_rows, itemgetter(0))
         packed = RawFiles()
         if self.mets.images or is_any_shared:
-            for file in self.mets.in_order(map(RawFile.from_row, rows)):
-                packed.append(file.changed(stem=self._stems.stem(file.path)))
+            for file in self.mets.in_order(map(RawFile._make, rows)):
+                packed.append(file._replace(stem=self._stems.stem(file.path)))
         else:
             for row in rows:
                 packed.append_plain(row)

@@ -56,7 +56,7 @@ class RayTask(TypedDict):
 class TaskDone(TypedDict):
     """What comes back: files of a survey, and what was lost on the way."""
 
-    files: list[dict[str, Any]]
+    files: list[RawFile]
     tried_again: int
     given_up: int
 
@@ -90,7 +90,7 @@ class RayEngine:
             job = Job.from_json(task["job"])
             if job.kind == "survey":
                 yield PagesStarted(job=job, count=job.num_pages)
-            yield JobDone(job=job, files=tuple(map(RawFile.from_json, done["files"])))
+            yield JobDone(job=job, files=tuple(done["files"]))
 
 
 def needs_of(options: MakeShardsOptions, out: Path, kinds: Collection[str], counter: TokenCounter | None) -> Needs:
@@ -120,7 +120,7 @@ def do_job(task: RayTask) -> TaskDone:
     if task["setup"]["store"]:
         empty_scratch(out)
     return TaskDone(
-        files=[file.to_json() for file in files],
+        files=files,
         tried_again=lost.tried_again - before[0],
         given_up=lost.given_up - before[1],
     )

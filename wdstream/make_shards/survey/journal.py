@@ -65,7 +65,7 @@ class SurveyJournal:
         if self._file is None:
             self._file, self._began_at = self._free_path().open("xb"), time.monotonic()
         for file in files:
-            line = {"stamp": self._stamps.get(file.path, ""), "file": file.to_json()}
+            line = {"stamp": self._stamps.get(file.path, ""), "file": file}
             self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         if time.monotonic() - self._began_at > _PIECE_S or self._file.tell() > _PIECE_BYTES:

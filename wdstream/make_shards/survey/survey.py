@@ -166,10 +166,10 @@ def _surveyed(found: FoundFiles, file: RawFile) -> RawFile | None:
     """A file of the listing with its pages, as far as they are known. Stems and texts are those of the listing, since
     they depend on all files of the folder."""
     if (count := known_pages(file)) is not None:
-        return file.changed(num_pages=count)
+        return file._replace(num_pages=count)
     surveyed = found.get(file.path)
     if surveyed is None:
         return None
     listed = {name: getattr(file, name) for name in _OF_LISTING}
     is_same = all(getattr(surveyed, name) == value for name, value in listed.items())
-    return surveyed if is_same else surveyed.changed(**listed)
+    return surveyed if is_same else surveyed._replace(**listed)

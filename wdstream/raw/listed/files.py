@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
 from typing import Any
 
 from wdstream.raw.listed.packed import PackedList
 from wdstream.raw.source import RawFile
 
-_NAMES = [entry.name for entry in fields(RawFile)]
-_PATH, _KIND, _NUM_BYTES, _NUM_PAGES, _REASON = map(_NAMES.index, ("path", "kind", "num_bytes", "num_pages", "reason"))
+_PATH, _KIND, _NUM_BYTES, _NUM_PAGES, _REASON = map(
+    RawFile._fields.index, ("path", "kind", "num_bytes", "num_pages", "reason")
+)
 
 
 class RawFiles(PackedList[RawFile]):
@@ -22,7 +22,7 @@ class RawFiles(PackedList[RawFile]):
     """
 
     def __init__(self, files: Iterable[RawFile] = ()) -> None:
-        super().__init__(RawFile.to_row, RawFile.from_row)
+        super().__init__(tuple, RawFile._make)
         self.kinds: Counter[str] = Counter()
         self.kind_bytes: Counter[str] = Counter()
         self.kind_pages: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class RawFiles(PackedList[RawFile]):
         return (self._load(row) for row in self.plain() if row[_REASON] is not None)
 
     def append_plain(self, plain: Any) -> None:
-        """Take in what `RawFile.to_row` gives."""
+        """Take in the values of a file."""
         kind = plain[_KIND]
         self.kinds[kind] += 1
         self.kind_bytes[kind] += plain[_NUM_BYTES]

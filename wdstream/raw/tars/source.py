@@ -170,8 +170,8 @@ class _TarReader:
         part = document_part(sample.members, self._settings)
         if part is None or not is_document(sample.members, mark.num_pages):
             return
-        file = replace(
-            self._samples.file, stem=self._key(sample), num_bytes=len(sample.members[part]), num_pages=mark.num_pages
+        file = self._samples.file._replace(
+            stem=self._key(sample), num_bytes=len(sample.members[part]), num_pages=mark.num_pages
         )
         fields = read_json(sample.members.get(JSON_EXTENSION, b""))  # once for all pages: they may be thousands
         self._fields = {name: value for name, value in fields.items() if name != PAGES}
