@@ -10,6 +10,7 @@ import errno
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,7 @@ class ShardBuilder:
                     writer = writer or stack.enter_context(ShardWriter(path))
                     page = _added(writer, page)
                 contents.add(place, page)
+            contents.add_read(self._reading.take())
             self._on_page(len(job.items), None)  # from here on only the disk is waited for
         contents.record(writer, self._recorded(contents.counts), with_paragraphs=self._options.paragraphs).save(
             self._out
@@ -107,7 +109,7 @@ class ShardBuilder:
         """
         with reading(self._raw, self._options) as self._reading:
             for (item, number), page in self._pages(job):
-                page.keep(kept_path(self._out, job.number, item, number))
+                replace(page, read=self._reading.take()).keep(kept_path(self._out, job.number, item, number))
         self._on_page(len(job.items), None)
 
     def _pages(self, job: Job) -> Iterator[tuple[PagePlace, BuiltPage]]:
@@ -172,7 +174,7 @@ class ShardBuilder:
         try:
             stored = reader.read(number)
             if stored is None:  # a blank line
-                return BuiltPage(read=self._reading.take())
+                return BuiltPage()
             page, misnamed = self._languages.named(stored.page)
             counts = self._counter.count([page])[0] if self._counter else None
             return BuiltPage(
@@ -183,13 +185,12 @@ class ShardBuilder:
                 dropped=page.meta.get("text_dropped", {}),
                 misnamed=misnamed,
                 reading=stored.reading,
-                read=self._reading.take(),
             )
         except Exception as error:
             return self._refused(error)
 
     def _refused(self, error: Exception) -> BuiltPage:
-        return BuiltPage(reason=_reason(error, self._options.memory_limit_mb), read=self._reading.take())
+        return BuiltPage(reason=_reason(error, self._options.memory_limit_mb))
 
     def _recorded(self, counts: Sequence[TextCounts]) -> list[str]:
         """The tokenizer whose counts are recorded; none where not all tokens are supervised: all is counted later."""
@@ -220,7 +221,8 @@ class _Contents:
     def add(self, place: PagePlace, page: BuiltPage) -> None:
         """Take in what became of one page."""
         file = self._job.items[place[0]].file
-        merge_digests(self._read, page.read)
+        if page.read:
+            self.add_read(page.read)
         if page.reason is not None:
             shown = 0 if file.is_single_image else place[1]
             self._quarantined.append(Quarantined(file=file.path, page=shown, reason=page.reason))
@@ -233,6 +235,10 @@ class _Contents:
             self._readings.add(file.path, page.reading)
             self._without_image += not page.entry.image_sizes
             self.counts += [page.counts] if page.counts else []
+
+    def add_read(self, digests: Mapping[str, str]) -> None:
+        """Take in digests of what was read."""
+        merge_digests(self._read, digests)
 
     def record(self, writer: ShardWriter | None, counted: Sequence[str], *, with_paragraphs: bool) -> ShardRecord:
         """The record of the finished shard; `counted` are the tokenizers whose counts it holds."""

@@ -29,7 +29,8 @@ class BuiltPage:
         counts: tokens of its text, where a tokenizer was given.
         dropped: characters of its text layer that are not in the label, by reason.
         misnamed: "de read as en", where its metadata name another language than its text reads as.
-        read: digests of the files that were read for it (raw/reading.py).
+        read: digests of the files that were read for it (raw/reading.py), where it is kept in a file: of pages that are
+            not, those of a shard are taken at once.
         reading: how its row was read, where it is one.
         reason: why it is quarantined.
     """

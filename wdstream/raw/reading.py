@@ -45,6 +45,8 @@ class Reading:
         self._is_inside: dict[str, bool] = {}
         self._are_below: dict[tuple[str, str], bool] = {}
         self._digests: dict[str, str] = {}
+        self._lines: dict[str, int] = {}
+        """Of files that are read by lines, the sum over these."""
         self.on_progress: Callable[[], None] | None = None
         self._progress_at = 0.0
 
@@ -57,7 +59,8 @@ class Reading:
 
     def take(self) -> dict[str, str]:
         """Digests of what was read since the last call, by path relative to the root."""
-        digests, self._digests = self._digests, {}
+        digests = self._digests | {name: _digest_of_lines(total) for name, total in self._lines.items()}
+        self._digests, self._lines = {}, {}
         return digests
 
     def check(self, path: Path, *, is_link: bool) -> None:
@@ -100,14 +103,23 @@ class Reading:
         return data
 
     def note(self, path: Path, digest: str) -> None:
-        """Note the digest of a file, or of some of its lines."""
-        text = str(original(path))
-        is_plain = text.startswith(self._prefix) and "/.." not in text
-        self._note(text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root), digest)
+        """Note the digest of a file, of which the last one counts."""
+        self._note(self._name(path), digest)
+
+    def note_line(self, path: Path, number: int, line: bytes) -> None:
+        """Note a line of a file."""
+        name = self._name(path)
+        self._digests.pop(name, None)
+        self._lines[name] = self._lines.get(name, 0) + _number_of_line(number, line)
 
     def _note(self, name: str, digest: str) -> None:
-        before = self._digests.get(name)
-        self._digests[name] = merged(before, digest) if before else digest
+        self._lines.pop(name, None)
+        self._digests[name] = digest
+
+    def _name(self, path: Path) -> str:
+        text = str(original(path))
+        is_plain = text.startswith(self._prefix) and "/.." not in text
+        return text[len(self._prefix) :] if is_plain else os.path.relpath(path, self._root)
 
 
 _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
@@ -220,7 +232,7 @@ def note_line(path: Path, number: int, line: bytes) -> None:
     """Note line `number` of a file; the digest of several lines does not depend on which process read which."""
     current = _current.get()
     if current is not None:
-        current.note(path, _LINES + _digest_of_line(number, line))
+        current.note_line(path, number, line)
 
 
 def file_digest(path: Path) -> str:
@@ -235,8 +247,7 @@ def file_digest(path: Path) -> str:
 
 def lines_digest(lines: Iterable[tuple[int, bytes]]) -> str:
     """The digest of lines of a file, each with its number."""
-    total = sum(int(_digest_of_line(number, line), 16) for number, line in lines)
-    return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
+    return _digest_of_lines(sum(_number_of_line(number, line) for number, line in lines))
 
 
 def is_of_lines(digest: str) -> bool:
@@ -248,18 +259,21 @@ def merged(one: str, other: str) -> str:
     """The digest of all lines, from those of some each; of a whole file, the one that was read last."""
     if not (is_of_lines(one) and is_of_lines(other)):
         return other
-    total = int(one[len(_LINES) :], 16) + int(other[len(_LINES) :], 16)
-    return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
+    return _digest_of_lines(int(one[len(_LINES) :], 16) + int(other[len(_LINES) :], 16))
 
 
 def merge_digests(into: dict[str, str], digests: Mapping[str, str]) -> None:
-    """Add the digests of one page to those of a shard."""
+    """Add the digests of some pages to those of a shard."""
     for name, digest in digests.items():
         into[name] = merged(into[name], digest) if name in into else digest
 
 
-def _digest_of_line(number: int, line: bytes) -> str:
-    return _digest_of(b"%d " % number + line)
+def _number_of_line(number: int, line: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(b"%d " % number + line).digest()[:_DIGEST_BYTES])
+
+
+def _digest_of_lines(total: int) -> str:
+    return f"{_LINES}{total % _MODULUS:0{2 * _DIGEST_BYTES}x}"
 
 
 def _digest_of(data: bytes) -> str:

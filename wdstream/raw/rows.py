@@ -153,12 +153,15 @@ def parse_line(line: bytes) -> dict[str, object]:
 
 
 def _loaded(text: str) -> object:
-    row: object = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unambiguous)
+    row: object = _DECODER.decode(text)
     return row
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unambiguous)
 
 
 def _opened(path: Path) -> BufferedReader:
