@@ -4,8 +4,8 @@ Pages in the order of their files are cut every `pages_per_shard`. A page that i
 sample shorter and moves no other page.
 
 Where that number is left out there are about 64 shards, for as many processes and ranks, but none that is expected to
-be tiny: each is three files, and so many requests of a store, and takes as long as some dozens of small images. What is
-in 4 MiB takes a process less time than its start, so that more shards would give nothing to more processes.
+be tiny: each is three files, each with its requests of a store, and takes as long as some dozens of small images. What
+is in 4 MiB takes a process less time than its start, so that more shards would give nothing to more processes.
 """
 
 from array import array
