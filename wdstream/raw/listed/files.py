@@ -30,12 +30,12 @@ class RawFiles(PackedList[RawFile]):
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """Bytes of all files together."""
         return self.kind_bytes.total()
 
     @property
     def num_pages(self) -> int:
-        """Of all files that are surveyed."""
+        """Pages of all files that are surveyed."""
         return self.kind_pages.total()
 
     def surveyed(
