@@ -42,6 +42,7 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (f"{line(HIDDEN, 40, 100)} 0 g 30 95 200 25 re f", "covered", {}),
         (f"{line(HIDDEN, 40, 100)} 1 1 1 rg 30 95 200 25 re f", "covered", {}),
         (f"{line(HIDDEN, 40, 100)} 25 w 30 104 m 230 104 l S", "covered", {}),
+        (f"{line(HIDDEN, 40, 100)} 7 w 30 104 m 230 104 l S", "covered", {}),  # the tips of H, d and d are seen
         (line(HIDDEN, 400, 100), "outside the page", {}),
         (line(HIDDEN, 40, -40), "outside the page", {}),
         (f"q 0 0 300 50 re W n {line(HIDDEN, 40, 100)} Q", "no contrast", {}),

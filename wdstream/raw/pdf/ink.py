@@ -73,7 +73,9 @@ def is_equal_in(first: Picture, second: Picture, boxes: Boxes) -> bool:
     return not any(changed[top:bottom, left:right].any() for left, top, right, bottom in spans)
 
 
-def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> NDArray[np.bool_]:
+def is_different(
+    first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[np.float32], *, least: float = _SLIVER
+) -> NDArray[np.bool_]:
     """(k,) whether two pictures of the same size differ by `MIN_CONTRAST` or more anywhere in a box.
 
     Fonts may give wrong boxes for their glyphs (bitmap fonts of old TeX files do). Where much of the difference is
@@ -85,18 +87,19 @@ def is_different(first: Picture, second: Picture, boxes: Boxes, sizes: NDArray[n
         second: the same without them.
         boxes: (k, 4) of all their characters.
         sizes: (k,) em of each in pixels.
+        least: share of a box's width, and of its height, above which a letter is seen.
     """
     margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
     difference = np.maximum(first, second)
     difference -= np.minimum(first, second)
     strong = difference >= MIN_CONTRAST
     changed = strong[..., 0] | strong[..., 1] | strong[..., 2]
-    found = _any_in(changed, _spans(first, boxes, 0))
+    found = _any_in(changed, _spans(first, boxes, 0), least)
     unexplained = changed.copy()
     for left, top, right, bottom in _spans(first, boxes, _MARGIN):
         unexplained[top:bottom, left:right] = False
     if unexplained.sum() > _MAX_UNEXPLAINED * changed.sum():
-        found |= _any_in(changed, _spans(first, boxes + margins * np.array([0.25, 1, 0.25, 1], np.float32), 0))
+        found |= _any_in(changed, _spans(first, boxes + margins * np.array([0.25, 1, 0.25, 1], np.float32), 0), least)
     points = ~found & ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _POINT * sizes)
     if points.any():
         around = boxes[points] + margins[points] * np.array([_POINT, 0.1, _POINT, 0.1], np.float32)
@@ -121,17 +124,19 @@ def is_printed(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
     return found
 
 
-def _any_in(changed: NDArray[np.bool_], spans: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """(k,) whether more than a sliver is set in each of (k, 4) spans: at the edge of what covers a letter, or has its
-    colour, one column or row of pixels may still be seen."""
-    return np.array([_shows(changed[top:bottom, left:right]) for left, top, right, bottom in spans], np.bool_)
+def _any_in(changed: NDArray[np.bool_], spans: NDArray[np.intp], least: float) -> NDArray[np.bool_]:
+    """(k,) whether more than the least share is set in each of (k, 4) spans.
+
+    At the edge of what covers a letter, or has its colour, one column or row of pixels may still be seen.
+    """
+    return np.array([_shows(changed[top:bottom, left:right], least) for left, top, right, bottom in spans], np.bool_)
 
 
-def _shows(changed: NDArray[np.bool_]) -> bool:
+def _shows(changed: NDArray[np.bool_], least: float) -> bool:
     if not changed.any():
         return False
     height, width = changed.shape
-    return bool(changed.any(axis=0).sum() > _SLIVER * width and changed.any(axis=1).sum() > _SLIVER * height)
+    return bool(changed.any(axis=0).sum() > least * width and changed.any(axis=1).sum() > least * height)
 
 
 def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:

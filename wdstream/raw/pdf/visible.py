@@ -36,7 +36,7 @@ DrawWithout = Callable[[Sequence[int], PictureArea], Picture]
 
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
-_MOST_OF_WORD = 0.75
+_MOST_OF_WORD, _HALF = 0.75, 0.5
 _CLIP = 7
 """Render mode of text that is only a clip: it is shown where something is painted through it later."""
 _INVISIBLE_MODES = (3, _CLIP)
@@ -304,7 +304,13 @@ class _Judge:
                     without = draw_without([*texts, *images], area)
                     if is_different(bare, without, boxes, sizes).all():
                         continue
-            drawn[chosen] = is_different(baseline, draw_without(texts, area), boxes, sizes)
+            pictures = baseline, draw_without(texts, area)
+            found = is_different(*pictures, boxes, sizes)
+            cut = ~found & self._covered[chosen]
+            if cut.any():  # of a word with covered letters, the tips of others are not read
+                words = words_of(characters.codes, judged)[chosen]
+                found &= ~np.isin(words, words[cut]) | is_different(*pictures, boxes, sizes, least=_HALF)
+            drawn[chosen] = found
             shown = np.unique(characters.object_number[chosen & drawn])
             gone += [characters.objects.handles[number] for number in members if number not in shown]
         return drawn
