@@ -63,6 +63,18 @@ def test_no_page_is_lost_to_faults(
         assert proxy.connections <= proxy.failed.total() + ReadSettings().open_requests
 
 
+def test_answers_that_end_too_soon_twice_are_no_damage(
+    s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other range that the proxy asks for begins where it should, where that is the start of the tar."""
+    stored(s3_server, bucket, tmp_path / "f", 1)
+    with spoiling(s3_server.port, rate=0.5, faults=("other range",)) as proxy:
+        s3_server.use(monkeypatch, url=proxy.url)
+        shards = Shards.open(f"s3://{bucket}", FsspecStorage(f"s3://{bucket}", first_wait_s=0.001))
+        assert [shards.read(0) for _ in range(20)] == [Shards.open(tmp_path / "f").read(0)] * 20
+        assert proxy.failed["other range"] > 10
+
+
 def test_connections_are_used_again(
     s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,8 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
     """Check the head of an answer to a request with the header `Range: wanted`.
 
     Raises:
-        RangeError: its body would not begin at the byte that was asked for, or has more than was asked for.
+        RangeError: its body would not begin at the byte that was asked for, or has more than was asked for, or less
+            though the file has it.
     """
     asked = _WANTED.fullmatch(wanted.strip())
     if asked is None or status not in (200, 206):
@@ -116,8 +117,12 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
                 is_final=headers.get("Accept-Ranges", "").lower() == "none",
             )
         return
-    sent = sent_range(headers)
-    if sent is not None and (sent[0] != first or (last is not None and sent[0] + sent[1] > last + 1)):
+    sent = _SENT.fullmatch(headers.get("Content-Range", "").strip())
+    if sent is None:
+        return
+    end = int(sent[2]) + 1
+    size = end if sent[3] == "*" else int(sent[3])
+    if int(sent[1]) != first or end != min(size, size if last is None else last + 1):
         raise RangeError(f"{wanted} was asked for, {headers['Content-Range']} is sent")
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 from wdstream.errors import AbsentFileError, ShardError
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.file_systems import needs_plug_in
+from wdstream.storage.http_answers import check_head
 from wdstream.storage.s3_answers import has_md5, of_listing
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.place import StoredFile, refuse_strange_name
@@ -69,6 +70,8 @@ class S3Place(FsspecPlace):
                 if _code(error) != "InvalidRange":
                     raise
                 return b"", {}  # as S3 says of an empty object
+            if "ContentRange" in answer:
+                check_head(more.get("Range", ""), 206, {"Content-Range": answer["ContentRange"]})
             async with answer["Body"] as body:
                 data = await body.read()
             if len(data) != answer["ContentLength"]:
