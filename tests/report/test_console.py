@@ -37,6 +37,16 @@ def test_a_line_that_divides_is_short_in_a_file() -> None:
     assert console.file.getvalue() == "the plan " + "─" * 91 + "\n"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("columns", "width"), [("0", 100_000), ("5", 40), ("120", 120), ("x", 100_000)])
+def test_a_table_is_shown_whatever_columns_says(columns: str, width: int) -> None:
+    console = PrintableConsole(file=io.StringIO(), _environ={"COLUMNS": columns})
+    table = Table("figure", "first")
+    table.add_row("loss", "8.298")
+    console.print(table)
+    assert console.width == width
+    assert "loss" in console.file.getvalue() and "8.298" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_styles_and_the_progress_bar_still_reach_the_terminal() -> None:
     console = PrintableConsole(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
     console.print(Text(HOSTILE, style="red"))

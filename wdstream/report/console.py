@@ -19,6 +19,8 @@ from wdstream.text.characters import printable
 
 UNCUT = 100_000
 """Columns of a file, or of another program that reads what is printed."""
+LEAST = 40
+"""Columns of a terminal, at least; where it has fewer it breaks the lines."""
 RULE_WIDTH = 100
 """Columns of a line that divides, at most."""
 
@@ -31,9 +33,11 @@ class PrintableConsole(Console):
 
     @property
     def size(self) -> ConsoleDimensions:
-        """Columns and rows: of the terminal, or as COLUMNS says; where neither is there, lines are not cut."""
+        """Columns and rows: of the terminal, or as COLUMNS says; where neither is there, lines are not cut. In fewer
+        columns than a table needs it would show nothing, and some programs say 0."""
         found = super().size
-        return found if self.is_terminal or self._width is not None else ConsoleDimensions(UNCUT, found.height)
+        is_known = self.is_terminal or self._width
+        return ConsoleDimensions(max(found.width, LEAST) if is_known else UNCUT, found.height)
 
     @size.setter
     def size(self, size: tuple[int, int]) -> None:
