@@ -4,7 +4,10 @@ Spans: report, commands.
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -41,3 +44,13 @@ def test_a_run_is_shown(run_folder: Path, tmp_path: Path) -> None:
     (output / "metrics.jsonl").unlink()
     (output / "eval.jsonl").unlink()
     assert "no figures are written yet" in run(app, ["run", "show", str(output)]).output
+
+
+def test_a_run_is_shown_where_the_output_takes_only_ascii(run_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(run_folder, output)
+    write_lines(output / "metrics.jsonl", [{"step": step, "loss": 4.0 - step} for step in range(3)])
+    command = [sys.executable, "-m", "wdstream", "run", "show", str(output)]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, check=True, capture_output=True, env=ascii_only)
+    assert b"\\u2588\\u2585\\u2581" in done.stdout and not done.stderr

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run, run_reports, verify
 from wdstream.commands.paths import PathsApp
 from wdstream.errors import ConfigError, WdstreamError, file_trouble
-from wdstream.report.console import show_log, shown_text
+from wdstream.report.console import show_every_character, show_log, shown_text
 
 
 class Commands(TyperGroup):
@@ -116,6 +116,7 @@ def _complain(message: str) -> None:
 def main() -> None:
     """Run the command; an error meant for the user becomes one message, exit status 2 for a usage error, else 1."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    show_every_character()
     show_log()
     try:
         app()

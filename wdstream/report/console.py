@@ -5,7 +5,9 @@ Every command prints by `PrintableConsole`; warnings of the package's log go thr
 are printed.
 """
 
+import io
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,6 +74,14 @@ class _PrintableRecord(logging.LogRecord):
 
     def getMessage(self) -> str:
         return shown_text(super().getMessage())
+
+
+def show_every_character() -> None:
+    """Where the encoding of the output lacks a character of a key or a curve, as ASCII does, it is written as an escape
+    and not the end of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # closed ones are None
+            stream.reconfigure(errors="backslashreplace")
 
 
 def show_log() -> None:

@@ -93,8 +93,9 @@ def run_training(path: Path, overrides: tuple[str, ...], signals: StopSignals) -
     Raises:
         WdstreamError: anything a user can put right.
     """
-    from wdstream.report.console import show_log
+    from wdstream.report.console import show_every_character, show_log
 
+    show_every_character()
     show_log()
     from wdstream.config.schema import load_config
 
