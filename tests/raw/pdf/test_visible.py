@@ -255,6 +255,7 @@ def test_fields_come_after_what_is_left_of_them(tmp_path: Path) -> None:
         (line("Under words", 45, 150), "40 142 160 172", "Under Stamped words"),
         (line("Over", 40, 150) + line("under", 40, 60), "40 100 160 130", "Over\nStamped\nunder"),
         (SEEN, "40 60 40 60", "Seen by all"),
+        ("", "40 60 160 90", "Stamped"),
     ],
 )
 def test_a_stamp_parts_no_word_and_no_line(tmp_path: Path, content: str, rect: str, text: str) -> None:

@@ -4,6 +4,7 @@ PDFium reads no text of annotations. So their appearances are made part of the p
 ("flattened"); their text then comes last, and is moved here to where a reader finds it.
 """
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def place_annotations(
     gaps = np.cumsum(stays)
     is_holed = np.bincount(gaps[moved], minlength=len(moved) + 1) > 0  # what PDFium put around a text that is moved
     numbers = np.flatnonzero(stays | (~moved & ~is_holed[gaps])).tolist()
-    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+    for number, following in zip_longest(numbers, numbers[1:]):
         order += [at for part in before.get(number, []) for at in part]
         order.append(number)
         order += [at for part in after.get(number, []) for at in part]
