@@ -32,9 +32,9 @@ def address(pointer: Any) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
 
 
-def pointer_to(pointer: Any) -> ctypes.c_void_p:
-    """The same as a pointer that any of the calls takes as it is."""
-    return ctypes.c_void_p(address(pointer))
+def pointer_to(pointer: Any) -> Any:
+    """The same as an argument that any of the calls takes as it is."""
+    return ctypes.c_void_p.from_param(address(pointer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

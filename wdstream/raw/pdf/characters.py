@@ -205,7 +205,7 @@ def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) 
 
 
 def _text_objects(
-    text_page: ctypes.c_void_p, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
+    text_page: Any, handles: tuple[int, ...], first: list[int], to_pixels: NDArray[np.float64]
 ) -> TextObjects:
     """The properties of each text object, by its first character, whose matrix counts the forms that hold it."""
     calls, count = pdfium_calls(), len(handles)

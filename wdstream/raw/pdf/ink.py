@@ -13,7 +13,7 @@ _MAX_UNEXPLAINED = 0.1
 """Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
 _POINT = 0.4  # of the em: sides of glyphs that are points, and how far from its box one may be
 _SLIVER = 0.2  # of the width, and of the height, of a letter: less of it is not seen as one
-_FEW_POINTS, _MORE_POINTS = 5, 11  # per side of the grids that look into each box first
+_FEW_POINTS, _MORE_POINTS = (1, 12), (11, 11)  # rows and columns of the grids that look into each box first
 _MARGIN = 1
 _AROUND = 3  # pixels
 _MOSTLY = 0.6
@@ -39,15 +39,14 @@ def _is_blank_at_points(words: NDArray[np.uint32], spans: NDArray[np.intp]) -> N
     """(k,) whether a few points of each span, in (height, width) pixels as words, show no contrast, nor more points."""
     blank = np.ones(len(spans), np.bool_)
     values, width = words.reshape(-1).view(np.uint8), words.shape[1]
-    # First in green alone: little else is asked for what shows there, and few texts do not.
-    for side, channels in ((_FEW_POINTS, (1,)), (_MORE_POINTS, (0, 1, 2))):
+    # First along the middle, in green alone: little else is asked for what shows there, and few texts do not.
+    for (num_rows, num_columns), channels in ((_FEW_POINTS, (1,)), (_MORE_POINTS, (0, 1, 2))):
         left, top, right, bottom = spans[blank].T if not blank.all() else spans.T
         if not len(left):
             break
-        steps = np.arange(side)[:, None]
-        columns = left + steps * (right - 1 - left) // (side - 1)
-        rows = top + steps * (bottom - 1 - top) // (side - 1)
-        places = (rows[:, None] * width + columns).reshape(side * side, -1) * 4
+        columns = left + (2 * np.arange(num_columns)[:, None] + 1) * (right - left) // (2 * num_columns)
+        rows = top + (2 * np.arange(num_rows)[:, None] + 1) * (bottom - top) // (2 * num_rows)
+        places = (rows[:, None] * width + columns).reshape(num_rows * num_columns, -1) * 4
         found = [values[places + channel] for channel in channels]  # reductions over rows are fast
         blank[blank] = np.all([points.max(axis=0) - points.min(axis=0) < MIN_CONTRAST for points in found], axis=0)
     return blank

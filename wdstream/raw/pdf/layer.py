@@ -60,7 +60,7 @@ class TextLayer:
     def has_unmapped(self) -> bool:
         """Whether one of the characters has no map to Unicode in its font, or one to nothing."""
         map_error, handle = pdfium_calls().map_error, pointer_to(self._text_page.raw)
-        return 1 in map(map_error, repeat(handle), range(self.num_characters)) or self._has_empty_maps
+        return any(map(map_error, repeat(handle), range(self.num_characters))) or self._has_empty_maps
 
     @cached_property
     def _has_empty_maps(self) -> bool:

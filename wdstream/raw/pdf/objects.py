@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import pdfium_calls
-from wdstream.raw.pdf.places import shared_areas
+from wdstream.raw.pdf.places import are_over
 
 Matrix = NDArray[np.float64]
 _TEXT, _PATH, _IMAGE, _SHADING, _FORM = 1, 2, 3, 4, 5
@@ -99,7 +99,7 @@ class PageObjects:
         inner = np.concatenate([boxes[:, :2] + edge, boxes[:, 2:4] - edge], axis=1)
         for start in range(0, len(covers), _COVERS_AT_ONCE):
             part = covers[start : start + _COVERS_AT_ONCE]
-            if ((shared_areas(inner, part[:, :4]) > 0) & (boxes[:, _ORDER:] < part[:, _ORDER])).any():
+            if (are_over(inner, part) & (boxes[:, _ORDER:] < part[:, _ORDER])).any():
                 return True
         return False
 
@@ -165,14 +165,17 @@ class FoundObjects:
         start = bounds.ctypes.data
         places = (range(start + at, start + at + 16 * count, 16) for at in range(0, 16, 4))
         deque(map(pdfium_calls().bounds, self.handles, *places), maxlen=0)
+        left, bottom, right, top = bounds.T.astype(np.float64)
         matrices = np.array(spaces)[self.spaces] if len(spaces) > 1 else np.array(spaces)
-        x = matrices[:, :, 0, None] * bounds[:, None, [0, 2]]
-        y = matrices[:, :, 1, None] * bounds[:, None, [1, 3]]
-        low = x.min(axis=2) + y.min(axis=2) + matrices[:, :, 2]
-        high = x.max(axis=2) + y.max(axis=2) + matrices[:, :, 2]
-        found = np.concatenate([low, high, np.array(self.orders, np.float64).reshape(-1, 1)], axis=1)
-        found[~bounds.any(axis=1), :4] = 0
-        return found.astype(np.float32)
+        found = np.empty((count, 5), np.float32)
+        found[:, _ORDER] = self.orders
+        for axis in (0, 1):
+            of_x, of_y, shift = matrices[:, axis].T
+            x, y = (of_x * left, of_x * right), (of_y * bottom, of_y * top)
+            found[:, axis] = np.minimum(*x) + np.minimum(*y) + shift
+            found[:, axis + 2] = np.maximum(*x) + np.maximum(*y) + shift
+        found[~bounds.any(axis=1), :_ORDER] = 0
+        return found
 
 
 class _Walk:

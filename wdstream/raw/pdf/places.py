@@ -41,6 +41,15 @@ def shared_areas(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     return shared
 
 
+def are_over(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
+    """(n, k) whether each of (n, 4) boxes shares an area with each of (k, 4) others."""
+    left, top, right, bottom = boxes.T[:4, :, None]
+    other_left, other_top, other_right, other_bottom = others.T[:4]
+    found: NDArray[np.bool_] = np.minimum(right, other_right) > np.maximum(left, other_left)
+    found &= np.minimum(bottom, other_bottom) > np.maximum(top, other_top)
+    return found
+
+
 def areas_of(boxes: Boxes) -> NDArray[np.float32]:
     """(n,) square pixels of each box."""
     areas: NDArray[np.float32] = (boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)

@@ -22,6 +22,7 @@ from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, PageObjects
 from wdstream.raw.pdf.places import (
     CharacterMask,
     PictureArea,
+    are_over,
     areas_of,
     centres_of,
     extent_of,
@@ -318,7 +319,7 @@ class _Judge:
     def _images_over(self, area: PictureArea) -> list[int]:
         """Images that cover a part of the picture, by address."""
         covers = self._objects.covers
-        over = shared_areas(np.array([area], np.float32), covers)[0] > 0
+        over = are_over(np.array([area], np.float32), covers)[0]
         is_image = np.isin(covers[:, 4], self._objects.images[:, 4])
         return [int(handle) for handle in self._objects.cover_handles[over & is_image]]
 
@@ -330,8 +331,8 @@ class _Judge:
         unknown = np.array([handle not in known for handle in handles.tolist()], np.bool_)
         if not unknown.any() or not len(boxes):
             return []
-        shared = shared_areas(self._objects.text_boxes[unknown], boxes).max(axis=1)
-        return [int(handle) for handle in handles[unknown][shared > 0]]
+        over = are_over(self._objects.text_boxes[unknown], boxes).any(axis=1)
+        return [int(handle) for handle in handles[unknown][over]]
 
     def _without_doubles(self, scan: ScanLayer) -> VisibleCharacters:
         characters = self._characters
