@@ -102,6 +102,17 @@ def test_why_a_rank_failed_is_said_last(tmp_path: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == "wdstream launch: train.lr: no number\nsecond ␛ line\n"
 
 
+def test_why_a_rank_failed_is_read_whatever_the_encoding_of_this_machine(tmp_path: Path) -> None:
+    LaunchFolder(tmp_path, "0").tell_end(Ended(how="failed", status=2, reason="runs/é: no"))
+    code = (
+        "import sys, pathlib, wdstream.train.launch.statuses as s; print(ascii(s.read_ends(pathlib.Path(sys.argv[1]))))"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert "runs/\\xe9: no" in done.stdout
+
+
 def test_a_rank_that_says_why_comes_before_one_that_lost_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TrainError) as lost, lost_processes():
         raise RuntimeError("Connection closed by peer")

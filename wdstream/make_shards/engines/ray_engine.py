@@ -96,7 +96,7 @@ class RayEngine:
 def needs_of(options: MakeShardsOptions, out: Path, kinds: Collection[str], counter: TokenCounter | None) -> Needs:
     """What each machine is to have for a job with these options, output, kinds of raw files and tokenizer."""
     return Needs(
-        mark=(out / OUTPUT_MARK).read_text(),
+        mark=(out / OUTPUT_MARK).read_text(encoding="utf-8"),
         programs=programs_for(options, kinds),
         kinds=sorted(kinds),
         tokenizer=counter.fingerprint if counter else "",

@@ -112,7 +112,7 @@ def _read_end(text: str) -> Ended:
 def _read(folder: Path, name: str) -> dict[str, str]:
     """Texts of the files of one kind by rank, in the order of ranks."""
     paths = {path.name.removeprefix(f"{name}-"): path for path in folder.glob(f"{name}-*") if not path.suffix}
-    return {rank: paths[rank].read_text() for rank in sorted(paths, key=int)}
+    return {rank: paths[rank].read_text(encoding="utf-8") for rank in sorted(paths, key=int)}
 
 
 def stopped_end(wanted: int | None) -> Ended:
