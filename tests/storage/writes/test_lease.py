@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from tests.helpers.waiting import wait_until
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.places import Place, open_place
-from wdstream.storage.writes.lease import Lease, LeaseTimes
+from wdstream.storage.writes.lease import Lease, LeaseTimes, _started
 
 QUICK = LeaseTimes(beat_s=0.1, silence_s=1.0)
 NAME = ".job/lease"
@@ -142,3 +144,12 @@ class _Beating:
     def __exit__(self, *_exception: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def test_a_process_whose_name_is_cut_in_a_character_has_begun_too() -> None:
+    """The system keeps 15 bytes of it; the number of a holder that is gone may be that of any program now."""
+    code = "open('/proc/self/comm', 'wb').write(b'caf\\xc3'); print('named', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"named\n"
+        assert _started(other.pid).isdigit()
+        other.communicate(b"\n")
