@@ -237,6 +237,28 @@ def test_what_make_shards_judged_is_read_as_it_is(page: Page) -> None:
     assert page_from_members("k", members) == page
 
 
+@pytest.mark.parametrize(
+    ("text", "images", "meta"),
+    [
+        ("Write <img>https://host/a.jpg</img> there.", (b"J",), {"source": "qwen.pdf", "page": 1}),
+        (f"background: url({'data:image/png;base64,' + 'A' * 40})", (b"J",), {"source": "css.png"}),
+        ("the mark <image>", (), {"source": "a.tar", "sample": "a"}),
+        ("text", (), {"source": "a.tar", "scan": "a.png"}),
+        ("text", (b"J",), {"source": "a.tar", "thumb": "data:image/png;base64,iVBORw0KGgo="}),
+        ("chosen", (b"J",), {"source": "a.tar", "rejected": "no"}),
+    ],
+)
+def test_what_was_judged_by_a_map_or_the_page_itself_is_written_so_that_it_is_read(
+    text: str, images: tuple[bytes, ...], meta: dict[str, object]
+) -> None:
+    segments: tuple[Segment, ...] = (*(ImageSegment(index=0) for _ in images), TextSegment(text=text))
+    page = Page(key="k", images=images, segments=segments, meta=meta)
+    members = members_from_page(page, ["jpg"] * len(images))
+    assert json.loads(members["json"]) == meta | {"metadata_fields": sorted(meta)}
+    read = page_from_members("k", members)
+    assert (read.images, read.segments, read.meta) == (images, segments, meta | {"metadata_fields": sorted(meta)})
+
+
 def test_rows_that_make_shards_of_before_took_their_image_from() -> None:
     dropped = json.dumps(ROW | {"image": "a.png"}).encode()
     with pytest.raises(RowError, match=r"'image' holds 'a.png', .*make these shards again"):
@@ -276,6 +298,7 @@ def test_where_an_image_is_from_is_metadata(members: dict[str, bytes]) -> None:
         ({"txt": b"t", "lst": b"a.jpg\nb.jpg\n"}, "names one, 'a.jpg'"),
         ({"txt": b"t", "meta.json": b'{"image": "a.jpg"}'}, "names one: field 'image' holds 'a.jpg'"),
         ({"txt": b"t", "xml": b"<?xml version='1.0'?>\n<svg/>"}, "is a drawing"),
+        ({"txt": b"t", "json": b'{"scan": "page 1.png"}'}, "field 'scan' holds 'page 1.png'"),
         ({"txt": URI.encode()}, "an image, not a text"),
         ({"txt": b"images/a.png"}, "its text is the name of an image, 'images/a.png'"),
         ({"jpg": b"J", "txt": b"t", "json": json.dumps({"image": URI}).encode()}, "not a part of the sample"),

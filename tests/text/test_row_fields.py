@@ -87,3 +87,36 @@ def test_metadata_of_images_that_are_used(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("images", [USED, []], ids=["with images", "without"])
 def test_sound_metadata_is_kept(fields: dict[str, Any], images: list[RowImage]) -> None:
     refuse_unused_images(fields, images)
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"scan": "page 1.png"}, "field 'scan' holds 'page 1.png'"),
+        ({"meta": {"file_path": ["x/page 1.TIF"]}}, "field 'meta' holds 'x/page 1.TIF'"),
+        ({"x": "plate.eps"}, "field 'x' holds 'plate.eps'"),
+        ({"x": "chest.dcm"}, "field 'x' holds 'chest.dcm'"),
+        ({"x": b"\x00\x00\x01\x00" + bytes(100)}, "field 'x' holds 104 bytes that are not text"),
+        ({"x": '<?xml version="1.0"?>\n<svg/>'}, "field 'x' holds '<\\?xml version"),
+        ({"x": "%!PS-Adobe-3.0 EPSF-3.0"}, "field 'x' holds '%!PS-Adobe"),
+        ({"x": '{"pages": [{"path": "b.png"}]}'}, "field 'x' holds 'b.png'"),
+        ({"x": PNG.hex()}, "field 'x' holds '89504e47"),
+        ({"x": "0x" + PNG.hex()}, "field 'x' holds '0x89504e47"),
+        ({"x": repr(PNG)}, "field 'x' holds .*PNG"),
+    ],
+)
+def test_what_could_be_the_image_of_a_row_that_has_none_is_refused(fields: dict[str, Any], what: str) -> None:
+    with pytest.raises(RowError, match=what):
+        refuse_unused_images(fields, [])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"digest": bytes(range(200, 232)), "sha512": bytes(range(64, 128))},
+        {"x": "{not JSON}", "y": '["a", {"b": 1}]', "z": "[" * 5000, "svg": "an <svg> in prose"},
+        {"x": "ffd8ff" + "0" * 58, "y": "b'plain'", "file": "see the scan.", "path": "a b/c.txt"},
+    ],
+)
+def test_and_what_could_not_is_kept(fields: dict[str, Any]) -> None:
+    refuse_unused_images(fields, [])

@@ -14,6 +14,7 @@ which its metadata tell, was judged then, and is read word for word.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
@@ -119,7 +120,12 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
             stored as UTF-8 and JSON.
     """
     _check_images(page, extensions)
-    return _members(page, extensions)
+    members = _members(page, extensions)
+    try:
+        page_from_members(page.key, members)
+    except RowError:  # without the map, the options or the file of rows by which it was judged when it was read
+        return _members(replace(page, meta={**page.meta, DECLARED_FIELD: sorted(page.meta)}), extensions)
+    return members
 
 
 def starts_with_text(page: Page) -> bool:
@@ -179,6 +185,7 @@ def _row(
             _refuse_lost_images(members, parts, meta, texts, is_own=is_own)
         return Page(key=key, images=tuple(members[name] for name in parts.images), segments=segments, meta=meta)
     held = [RowImage(where=name, name=f"{key.rpartition('/')[2]}.{name}", data=members[name]) for name in parts.images]
+    rules = replace(rules, metadata_fields=rules.metadata_fields | _declared_fields(row))
     try:
         read = read_row(row, rules, held=held if parts.has_order else ())
     except RowError as error:
@@ -222,17 +229,16 @@ def _refuse_lost_images(
 ) -> None:
     """Check that a sample has no image which is not among its parts.
 
-    A row that `make-shards` wrote says which of its fields are metadata; those of before dropped images.
+    A row that `make-shards` wrote was judged then; those of before dropped images. So was a sample that lists which of
+    its fields are metadata, which wdstream writes where the rules here would refuse it.
 
     Raises:
         RowError: metadata, text or other parts name or hold one, or the text has a placeholder, and there is no image;
             or metadata hold one, or name more images than there are.
     """
-    if not parts.images:
-        _refuse_named_images(meta, is_own=is_own)
-    if is_own:
+    _refuse_metadata(meta, len(parts.images), is_own=is_own)
+    if is_own or isinstance(meta.get(DECLARED_FIELD), list):
         return
-    refuse_preferences(meta, frozenset(), is_mapped=False)
     for text in texts:
         refuse_image_text(text, "its text")
         refuse_images_in_text(text, has_images=bool(parts.images))
@@ -241,23 +247,34 @@ def _refuse_lost_images(
         if len(texts) == 1 and is_image_name(texts[0]):
             raise RowError(f"its text is the name of an image, {texts[0]!r:.80}, and no part of it is one")
         split_texts(texts, 0)
+
+
+def _refuse_metadata(meta: Mapping[str, object], num_images: int, *, is_own: bool) -> None:
+    """Check that metadata are nothing that should be trained on; those that say so of themselves are not looked at."""
+    declared = _declared_fields(meta)
+    rest = {field: value for field, value in meta.items() if field not in declared} if declared else meta
+    if not num_images:
+        try:
+            refuse_unused_images(rest, ())
+        except RowError as error:
+            more = "; `make-shards` of before let it go: make these shards again" if is_own else ""
+            raise RowError(error.reason + more) from error
+    if is_own:
         return
-    refuse_held_images(meta)
-    for field in () if meta.keys().isdisjoint(IMAGE_FIELDS) else IMAGE_FIELDS:
-        named = images_of_value(meta[field], field) if isinstance(meta.get(field), str | list | dict) else []
-        if len(named) > len(parts.images):
-            raise RowError(f"{field} has {len(named)} images, the sample holds {len(parts.images)}: bring all of them")
+    refuse_preferences(rest, frozenset(), is_mapped=False)
+    if not num_images:
+        return
+    refuse_held_images(rest)
+    for field in () if rest.keys().isdisjoint(IMAGE_FIELDS) else IMAGE_FIELDS:
+        named = images_of_value(rest[field], field) if isinstance(rest.get(field), str | list | dict) else []
+        if len(named) > num_images:
+            raise RowError(f"{field} has {len(named)} images, the sample holds {num_images}: bring all of them")
 
 
-def _refuse_named_images(meta: Mapping[str, object], *, is_own: bool) -> None:
-    """Metadata of a sample without an image."""
-    declared = meta.get(DECLARED_FIELD) if is_own else None
-    fields = frozenset(map(str, declared)) if isinstance(declared, list) else frozenset[str]()
-    try:
-        refuse_unused_images(meta, (), metadata_fields=fields)
-    except RowError as error:
-        more = "; `make-shards` of before let it go: make these shards again" if is_own else ""
-        raise RowError(error.reason + more) from error
+def _declared_fields(meta: Mapping[str, object]) -> frozenset[str]:
+    """Fields that are metadata, whatever they look like, as wdstream says that wrote the sample."""
+    declared = meta.get(DECLARED_FIELD)
+    return frozenset(map(str, declared)) if isinstance(declared, list) else frozenset()
 
 
 def _several_images(key: str, members: Mapping[str, bytes]) -> RowError:

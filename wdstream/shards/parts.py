@@ -25,7 +25,14 @@ from dataclasses import dataclass
 from wdstream.errors import RowError
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.meta import hash_key
-from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
+from wdstream.text.image_names import (
+    IMAGE_SUFFIXES,
+    holds_image,
+    is_drawing,
+    is_image_name,
+    is_text,
+    looks_like_image,
+)
 from wdstream.text.row_fields import refuse_unused_images, speaks_of_image
 
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -36,7 +43,6 @@ IMAGE_HALF, TEXT_HALF = 1, 2
 
 _FOLDER = re.compile(r".*[/\\]", re.DOTALL)
 _MAX_NAME = 4096  # characters; a longer line is not a name of a file
-_DRAWING = re.compile(r"(<\?xml|<!--|<!DOCTYPE svg).*?<svg", re.DOTALL)
 _REMEDY = "bring the image as jpg, png or another image file, or leave that part out"
 
 
@@ -101,13 +107,13 @@ def refuse_images_elsewhere(members: Mapping[str, bytes], others: Iterable[str])
 
 def _trace_of_image(name: str, data: bytes) -> str:
     """Why a part could be an image, or name one; empty for plain text."""
-    if not _is_text(data):
+    if not is_text(data):
         return "holds bytes that are not text, which could be one"
     text = data.decode("utf-8").strip()
     if holds_image(text):
         return "holds one as text"
-    if _DRAWING.match(text[:_MAX_NAME]):
-        return "is a drawing (SVG)"
+    if is_drawing(text):
+        return "is a drawing (SVG or PostScript)"
     if speaks_of_image(name, has_images=False):
         return "is called like one"
     if _are_names(text):
@@ -121,13 +127,6 @@ def _are_names(text: str) -> bool:
     if len(text) > _MAX_NAME:
         lines.pop()  # cut off
     return any(lines) and all(is_image_name(line) for line in lines if line.strip())
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        return "\0" not in data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
 
 
 def _trace_in_json(text: str) -> str:

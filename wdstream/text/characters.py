@@ -101,6 +101,14 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "⏎").replace("\t", "⇥")
 
 
+def quoted(value: object, most: int = 60) -> str:
+    """A value as Python writes it, for a message: cut where it is longer, with its quote closed."""
+    shown = repr(value)
+    if len(shown) <= most:
+        return shown
+    return f"{value[: most // 2]!r}..." if isinstance(value, str | bytes) else f"{shown[:most]}..."
+
+
 def short_name(name: str, *, most: int = _MAX_NAME) -> str:
     """A name, key or suffix for a message: `one_line`, cut in the middle where it is longer than `most`."""
     shown = one_line(name)

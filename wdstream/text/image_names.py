@@ -37,6 +37,11 @@ _OTHER_MAGIC: tuple[Magic, ...] = (
     ("QOI", 0, (b"qoif",)),
     ("DjVu", 0, (b"AT&TFORM",)),
     ("SVG", 0, (b"<svg",)),
+    ("PostScript", 0, (b"%!PS", b"\xc5\xd0\xd3\xc6")),
+    ("XPM", 0, (b"/* XPM */",)),
+    ("XCF", 0, (b"gimp xcf ",)),
+    ("WMF", 0, (b"\xd7\xcd\xc6\x9a",)),
+    ("FITS", 0, (b"SIMPLE  =",)),
     ("PDF", 0, (b"%PDF-",)),
 )
 # Magics of two letters begin many a text, too; these are what follows them in a file of the format.
@@ -48,15 +53,22 @@ IMAGE_SUFFIXES = (
     *("jpg", "jpeg", "jpe", "jfif", "pjpeg", "mpo", "png", "apng", "webp", "tif", "tiff", "gif", "bmp", "dib"),
     *("jp2", "j2k", "jpx", "jpf", "jxl", "jxr", "wdp", "avif", "heic", "heif", "hif", "jb2", "jbig2"),
     *("ppm", "pgm", "pbm", "pnm", "pam", "pfm", "svg", "svgz", "ico", "tga", "pcx", "psd", "dds", "qoi", "djvu"),
-    *("djv", "dng", "cr2", "nef", "arw", "exr", "hdr"),
+    *("djv", "dng", "cr2", "cr3", "nef", "arw", "rw2", "raf", "orf", "exr", "hdr", "sgi", "icns", "xbm", "xpm", "pict"),
+    *("eps", "epsf", "ps", "xcf", "wmf", "emf", "dcm", "dicom", "fits", "jls", "jxs", "j2c", "jpc", "heics", "flif"),
 )
 """Endings of image files, whether they can be read or not, in lower case and without the dot."""
 
+_WRITTEN_BYTES = tuple(
+    repr(magic)[2:-1] for _name, start, magics in (*IMAGE_MAGIC, *_OTHER_MAGIC) for magic in magics
+    if not start and len(magic) > 2
+)  # fmt: skip
 _IMAGE_NAME = re.compile(rf"[^\n\r\0]*[^\s/\\]\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE)
-_MAX_NAME = 4096
+_MAX_NAME, _MAX_FILE_NAME = 4096, 255
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LEAST_BASE64 = 32  # characters; the smallest file of any format is longer
 _DATA_URI = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
+_HEX = re.compile(r"(?:0x|\\x)?([0-9a-fA-F]{128})")
+_DRAWING = re.compile(r"\s*(?:<\?xml|<!--|<!DOCTYPE svg).*?<svg|\s*(?:<svg[\s>]|%!PS-)", re.DOTALL)
 _SPACE = re.compile(r"\s+")
 _PATH_START = re.compile(r"^(\./)+")
 
@@ -83,12 +95,32 @@ def looks_like_image(data: bytes) -> bool:
     return name not in _WEAK_MAGIC or _WEAK_MAGIC[name].match(head) is not None
 
 
-def is_image_name(text: str) -> bool:
-    """Whether a whole text is a file name or a link that ends like an image, and has no space inside."""
+def is_image_name(text: str, *, has_spaces: bool = False) -> bool:
+    """Whether a whole text is a file name or a link that ends like an image.
+
+    Args:
+        text: of any kind.
+        has_spaces: whether a name may have spaces inside, as one line of prose has.
+    """
     text = text.strip()
-    if not text or len(text) > _MAX_NAME or " " in text or "\t" in text:
+    if not text or len(text) > _MAX_NAME:
+        return False
+    if (" " in text or "\t" in text) and not (has_spaces and len(text) <= _MAX_FILE_NAME):
         return False
     return _IMAGE_NAME.fullmatch(_path_of(text)) is not None
+
+
+def is_drawing(text: str) -> bool:
+    """Whether a text is a drawing: SVG, or PostScript."""
+    return _DRAWING.match(text[:_MAX_NAME]) is not None
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes are text in UTF-8, without NUL."""
+    try:
+        return "\0" not in data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
 
 
 def are_one_name(first: str, second: str) -> bool:
@@ -121,12 +153,24 @@ def bytes_of_text(text: str) -> bytes | None:
 
 
 def holds_image(text: str) -> bool:
-    """Whether a text is the data URI of an image, or base64 of one. Never raises."""
+    """Whether a text is the data URI of an image, or base64 of one, or its bytes as hexadecimal digits or as Python
+    writes them. Never raises."""
     head = text[:300].lstrip()
+    if is_spelt_image(head):
+        return True
     if head[:5].lower() == "data:":
         found = _DATA_URI.match(head)
         return found is not None and (found[1].lower().startswith("image/") or _begins_as_image(head[found.end() :]))
     return len(text) >= _LEAST_BASE64 and _BASE64.match(head) is not None and _begins_as_image(head)
+
+
+def is_spelt_image(text: str) -> bool:
+    """Whether a text is the bytes of an image as hexadecimal digits (`ffd8ff...`), or as Python writes them
+    (`b'\\xff\\xd8...'`), which is what a table of texts keeps of them."""
+    if text.startswith(("b'", 'b"')):
+        return text.startswith(_WRITTEN_BYTES, 2)
+    digits = _HEX.match(text)
+    return digits is not None and looks_like_image(bytes.fromhex(digits[1]))
 
 
 def _from_data_uri(text: str) -> bytes:

@@ -6,6 +6,9 @@ A field that is not used is refused
 * when a whole text of it is the name of an image: it ends like an image file and has no space inside, or is an image
   file next to the row. In a list of texts all have to be names, or one such a file: `words` may say "photo.png".
   Names of images that the row uses are no others, and a row with images may be called (`id`, `key`) like one;
+* in a row that has no image at all also when it holds more than 64 bytes that are not text, a drawing (SVG or
+  PostScript), JSON as text with any of these in it, or under a name that speaks of files (`file`, `path`, `scan`) a
+  name with spaces that ends like an image file;
 * when its name speaks of an image (`image2`, `page_image`, `Images`, `photo`), and there is something in it that could
   be one: a text without spaces, a list, an object. A name that also speaks of metadata (`image_id`, `image_width`) is
   judged so only in a row that has no image at all. Video and audio are refused like images;
@@ -14,15 +17,26 @@ and not where the caller says that the field is metadata.
 """
 
 import difflib
+import json
 import re
 import shlex
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
 from wdstream.errors import RowError
-from wdstream.text.image_names import IMAGE_SUFFIXES, holds_image, is_image_name, looks_like_image
+from wdstream.text.characters import quoted
+from wdstream.text.image_names import (
+    IMAGE_SUFFIXES,
+    holds_image,
+    is_drawing,
+    is_image_name,
+    is_text,
+    looks_like_image,
+)
 from wdstream.text.row_images import RowImage, plain_list
 
 IsImageFile = Callable[[str], bool]
@@ -30,7 +44,7 @@ IsImageFile = Callable[[str], bool]
 KEY_FIELDS = ("__key__", "key", "id")
 """Fields that name a row."""
 DECLARED_FIELD = "metadata_fields"
-"""Of a row without an image that make-shards wrote: its fields that were said to be metadata."""
+"""Of a sample that wdstream wrote: its fields that were said to be metadata, and look like something else."""
 _IMAGE_WORD = re.compile(
     "(?:image|img|picture|pic|photo|photograph|thumbnail|screenshot|pixel)s?|jpe?g|png|webp|tiff?|gif|bmp"
 )
@@ -39,6 +53,9 @@ _METADATA_WORD = re.compile(
     "(?:id|size|score|token|tag|label|caption)s?|width|height|shape|hash|md5|sha|phash|count|num|number|total|index|area|"
     "licen[cs]e|description|alt|title|author|credit|date|time|format|mode|mime|type|dpi|resolution|source|quality|"
     "aesthetic|ratio|aspect|has|is|bytes|length|exif|category|categories|class|classes|language|lang|text|ocr"
+)
+_FILE_WORD = re.compile(
+    "(?:file|filename|filepath|path|scan|page|figure|document|doc|attachment|media|asset|uri|url|href|src)s?"
 )
 _TYPOS_OF = ("image", "images")
 _SIMILAR = 0.8
@@ -60,6 +77,7 @@ _MAX_DEPTH = 64
 _PICTURE_SIGNS = ("getexif", "__array__", "__array_interface__", "__dlpack__", "read", "__fspath__")
 _LEAST_SIDE = 8  # pixels; an array with a smaller side is a list of boxes or points
 _BYTE = range(256)
+_MOST_BYTES_OF_HASH = 64
 
 
 def unambiguous(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -106,14 +124,17 @@ def refuse_unused_images(
     def is_used(name: str) -> bool:
         return names_are_metadata or any(image.is_called(name) for image in images)
 
+    look = _Look(is_used=is_used, is_image_file=is_image_file, is_alone=not images)
     unused: dict[str, str] = {}
     for field, value in fields.items():
         if field in metadata_fields or value is None:
             continue
         is_name_of_row = field in KEY_FIELDS and bool(images) and isinstance(value, str) and not holds_image(value)
-        found = None if is_name_of_row else next(_images_in(value, is_used, is_image_file, 0), None)
+        found = None if is_name_of_row else next(look.images_in(value), None)
+        if found is None and not images:
+            found = next(_names_with_spaces(field, value, 0), None)
         if found is None and speaks_of_image(field, has_images=bool(images)) and _could_be_image(value, images):
-            found = f"{value!r:.60}"
+            found = quoted(value)
         if found is not None:
             unused[field] = found
     if unused:
@@ -136,7 +157,7 @@ def refuse_held_images(fields: Mapping[str, object]) -> None:
     for field, value in fields.items():
         if value is None or isinstance(value, int | float) or (isinstance(value, str) and not holds_image(value)):
             continue  # as nearly all are: what is none needs no closer look
-        found = next(_images_in(value, lambda _name: True, no_file, 0), None)
+        found = next(_Look(is_used=lambda _name: True).images_in(value), None)
         if found is not None:
             raise RowError(f"field {field!r} holds {found}: an image that is not a part of the sample, and is not used")
 
@@ -148,7 +169,7 @@ def refuse_image_text(text: str, where: str, is_image_file: IsImageFile = no_fil
         RowError: it is a data URI or base64 of an image, or an image file next to the row.
     """
     if holds_image(text) or is_image_file(text):
-        raise RowError(f"{where} is {text!r:.60}: an image, not a text; give images in 'images' or 'image'")
+        raise RowError(f"{where} is {quoted(text)}: an image, not a text; give images in 'images' or 'image'")
 
 
 def refuse_images_in_text(text: str, *, has_images: bool, is_image_file: IsImageFile = no_file) -> None:
@@ -169,46 +190,77 @@ def refuse_images_in_text(text: str, *, has_images: bool, is_image_file: IsImage
         name = next((name for name in named if is_image_file(name)), None)
     if name is not None:
         raise RowError(
-            f"the text has an image inside, {name!r:.60}, which would be trained on as text; write <image> in its "
+            f"the text has an image inside, {quoted(name)}, which would be trained on as text; write <image> in its "
             "place, and give the image in 'images'"
         )
 
 
-def _images_in(value: object, is_used: IsImageFile, is_image_file: IsImageFile, depth: int) -> Iterator[str]:
-    """What looks like an image in a value, by what it is; in short. `is_used`: whether a name is of an image in use."""
-    if depth > _MAX_DEPTH:
-        yield f"values nested more than {_MAX_DEPTH} deep"
-    elif isinstance(value, str):
-        if _is_other_image(value, is_used, is_image_file):
-            yield f"{value!r:.60}"
-    elif isinstance(value, bytes | bytearray | memoryview):
-        if looks_like_image(bytes(value[:64])):
-            yield f"{len(value)} bytes of an image"
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _images_in(inner, is_used, is_image_file, depth + 1)
-    elif isinstance(value := plain_list(value), list | tuple | set | frozenset):
-        yield from _images_in_list(list(value), is_used, is_image_file, depth)
-    elif is_picture(value):
-        yield f"a picture, array or file ({type(value).__name__})"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """How values are looked into.
+
+    Attributes:
+        is_used: whether a name is of an image in use.
+        is_image_file: whether a text is the name of an image file next to the row.
+        is_alone: whether the row has no image at all: then what may be one is not metadata of another.
+    """
+
+    is_used: IsImageFile
+    is_image_file: IsImageFile = no_file
+    is_alone: bool = False
+
+    def images_in(self, value: object, depth: int = 0) -> Iterator[str]:
+        """What looks like an image in a value, by what it is; in short."""
+        if depth > _MAX_DEPTH:
+            yield f"values nested more than {_MAX_DEPTH} deep"
+        elif isinstance(value, str):
+            yield from self._in_text(value, depth)
+        elif isinstance(value, bytes | bytearray | memoryview):
+            if looks_like_image(bytes(value[:64])):
+                yield f"{len(value)} bytes of an image"
+            elif self.is_alone and len(value) > _MOST_BYTES_OF_HASH and not is_text(bytes(value)):
+                yield f"{len(value)} bytes that are not text"
+        elif isinstance(value, Mapping):
+            for inner in value.values():
+                yield from self.images_in(inner, depth + 1)
+        elif isinstance(value := plain_list(value), list | tuple | set | frozenset):
+            yield from self._in_list(list(value), depth)
+        elif is_picture(value):
+            yield f"a picture, array or file ({type(value).__name__})"
+
+    def _in_text(self, text: str, depth: int) -> Iterator[str]:
+        if self.is_image_file(text) or is_image_name(text):
+            if not self.is_used(text):
+                yield quoted(text)
+        elif holds_image(text) or (self.is_alone and is_drawing(text)):
+            yield quoted(text)
+        elif self.is_alone and text.lstrip()[:1] in ("{", "["):
+            with suppress(ValueError, RecursionError):  # no JSON: text like any other
+                yield from self.images_in(json.loads(text), depth + 1)
+
+    def _in_list(self, values: Sequence[object], depth: int) -> Iterator[str]:
+        if values and all(isinstance(value, int) and value in _BYTE for value in values[:64]):
+            if looks_like_image(bytes(value for value in values[:64] if isinstance(value, int))):
+                yield f"the bytes of an image as a list of {len(values)} numbers"
+            return
+        texts = [value for value in values if isinstance(value, str)]
+        are_names = bool(texts) and all(map(is_image_name, texts))
+        for value in values:
+            if not isinstance(value, str) or are_names or holds_image(value) or self.is_image_file(value):
+                yield from self.images_in(value, depth + 1)
 
 
-def _is_other_image(text: str, is_used: IsImageFile, is_image_file: IsImageFile) -> bool:
-    return not is_used(text) if is_image_file(text) or is_image_name(text) else holds_image(text)
-
-
-def _images_in_list(
-    values: Sequence[object], is_used: IsImageFile, is_image_file: IsImageFile, depth: int
-) -> Iterator[str]:
-    if values and all(isinstance(value, int) and value in _BYTE for value in values[:64]):
-        if looks_like_image(bytes(value for value in values[:64] if isinstance(value, int))):
-            yield f"the bytes of an image as a list of {len(values)} numbers"
-        return
-    texts = [value for value in values if isinstance(value, str)]
-    are_names = bool(texts) and all(is_image_name(text) for text in texts)
-    for value in values:
-        if not isinstance(value, str) or are_names or holds_image(value) or is_image_file(value):
-            yield from _images_in(value, is_used, is_image_file, depth + 1)
+def _names_with_spaces(field: str, value: object, depth: int) -> Iterator[str]:
+    """Names of image files with spaces inside, where the name of a field says that it names a file."""
+    if isinstance(value, str):
+        if is_image_name(value, has_spaces=True) and _any(_FILE_WORD, [word.lower() for word in _WORD.findall(field)]):
+            yield quoted(value)
+    elif depth < _MAX_DEPTH and isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _names_with_spaces(f"{field} {name}", inner, depth + 1)
+    elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
+        for inner in value:
+            yield from _names_with_spaces(field, inner, depth + 1)
 
 
 def is_picture(value: object) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wdstream.errors import RowError
-from wdstream.text.image_names import are_one_name, bytes_of_text
+from wdstream.text.characters import quoted
+from wdstream.text.image_names import are_one_name, bytes_of_text, is_spelt_image
 
 _DATA_KEYS = ("bytes", "data", "base64", "b64_json")
 _NAME_KEYS = ("path", "url", "file_name", "filename", "image", "image_url", "img", "file", "image_path", "uri")
@@ -92,6 +93,10 @@ def _of_text(text: str, where: str) -> RowImage:
         data = bytes_of_text(text)
     except RowError as error:
         raise RowError(f"{where}: {error}") from error
+    if data is None and is_spelt_image(text.lstrip()):
+        raise RowError(
+            f"{where} is the bytes of an image written as text, {quoted(text, 24)}; write base64, or name a file"
+        )
     return RowImage(where=where, data=data) if data is not None else RowImage(where=where, name=text)
 
 
