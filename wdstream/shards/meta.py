@@ -290,6 +290,12 @@ def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
     )
 
 
+def idx_of(meta: ShardMeta) -> bytes:
+    """What `x.tar.idx` holds of a shard that we wrote, where a sample begins at the end of the one before."""
+    offsets, nbytes = meta.columns["offset"], meta.columns["nbytes"]
+    return np.append(offsets, offsets[-1:] + nbytes[-1:]).astype("<u8").tobytes()
+
+
 def save_idx(path: Path, offsets: Sequence[int]) -> None:
     """Write `x.tar.idx`, the samples' offsets and the end of the last; another file of its folder is written next."""
     write_file(path, np.asarray(offsets, "<u8").tobytes(), is_last=False)

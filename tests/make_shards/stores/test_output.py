@@ -111,6 +111,28 @@ def test_what_is_complete_is_not_made_again_nor_fetched(
     assert s3_server.objects(bucket, "out/") == made
 
 
+def test_a_restart_asks_twice_per_shard(
+    raw: Path, made: Objects, bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its record and its meta, which tells what its idx holds; another idx is fetched, and noticed."""
+    put_all(s3_server, bucket, made)
+    idx = made["shard-000001.tar.idx"]
+    with spoiling(s3_server.port, rate=0, faults=()) as proxy:
+        s3_server.use(monkeypatch, url=proxy.url)
+        assert make_shards(raw, f"s3://{bucket}/out", options=OPTIONS).pages_made == 0
+        asked = sorted(path.removeprefix(f"GET /{bucket}/out/") for path in proxy.paths if "shard-" in path)
+        assert asked == [
+            *(f".make-shards/shard-00000{number}.json" for number in range(3)),
+            *(f"shard-00000{number}.meta.npz" for number in range(3)),
+        ]
+        for other in (idx[:8] + b"\1" + idx[9:], idx[:-8], b""):
+            s3_server.call("put_object", Bucket=bucket, Key="out/shard-000001.tar.idx", Body=other)
+            proxy.paths.clear()
+            assert make_shards(raw, f"s3://{bucket}/out", options=OPTIONS).pages_made == 3
+            assert f"GET /{bucket}/out/shard-000001.tar.idx" in proxy.paths
+    assert s3_server.objects(bucket, "out/") == made
+
+
 def test_a_part_fetches_its_own_shards_alone(
     made: Objects, bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +142,7 @@ def test_a_part_fetches_its_own_shards_alone(
         with opened_output(f"s3://{bucket}/out", part=WorkPart.parse("2/3")) as output:
             here = {path.relative_to(output.path).as_posix() for path in output.path.rglob("*") if path.is_file()}
     gets = [path for path in proxy.paths if path.startswith("GET") and "shard-" in path]
-    assert len(gets) == 3 and all("shard-000001" in path for path in gets)
+    assert len(gets) == 2 and all("shard-000001" in path for path in gets)
     assert {name for name in here if "shard-" in name} == {name for name in made if "shard-000001" in name}
     assert s3_server.objects(bucket, "out/") == made, "what was not fetched was not removed"
 

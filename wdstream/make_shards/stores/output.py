@@ -13,12 +13,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.jobs import shard_name
 from wdstream.make_shards.record import STATE_FOLDER, readings_path, record_path
 from wdstream.raw.folder_state import OUTPUT_MARK
 from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, SPLIT_JSON
-from wdstream.shards.layout import ShardPaths
+from wdstream.shards.layout import IDX_SUFFIX, ShardPaths
+from wdstream.shards.meta import idx_of, load_meta
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import Place, local_folder
 from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, make_hollow, working_copy
@@ -167,12 +168,15 @@ def _copy_of(part: WorkPart | None) -> CopyOf:
             return InCopy.ABSENT
         if name.endswith(".tar"):
             return InCopy.HOLLOW
-        return InCopy.WHOLE if any(fnmatch(name, pattern) for pattern in _OURS) else InCopy.EMPTY
+        if not any(fnmatch(name, pattern) for pattern in _OURS):
+            return InCopy.EMPTY
+        return InCopy.TOLD if name.endswith(IDX_SUFFIX) else InCopy.WHOLE
 
     return CopyOf(
         job="make-shards",
         part=part,
         has=has,
+        tell=_idx_by_meta,
         follows=lambda name: not _is_here_only(name) and not _BUILT.fullmatch(name),
         manifest=f"{INDEX_FOLDER}/{INDEX_JSON}",
         manifest_goes=True,
@@ -181,6 +185,14 @@ def _copy_of(part: WorkPart | None) -> CopyOf:
         own_upload=lambda name: part is None or (_BUILT.fullmatch(name) is not None and _is_of_part(name, part)),
         wait_s=_LOCK_WAIT_S,
     )
+
+
+def _idx_by_meta(path: Path) -> bytes | None:
+    """What the idx of a shard holds by the meta next to it; None where that is absent or damaged."""
+    try:
+        return idx_of(load_meta(ShardPaths.of(path.with_suffix("")).meta))
+    except ShardError:
+        return None
 
 
 def _is_of_part(name: str, part: WorkPart) -> bool:

@@ -18,6 +18,7 @@ from wdstream.storage.atomic import TEMP_SUFFIX, bring_file
 from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import Hold, Place, StoredFile, local_folder, open_place
+from wdstream.storage.s3_answers import has_md5
 from wdstream.storage.writes.one_job import is_lease, one_job
 from wdstream.storage.writes.scratch import scratch_of, temporary_folder
 
@@ -32,6 +33,7 @@ class InCopy(Enum):
     """How a copy of a place has one of its files."""
 
     WHOLE = "whole"
+    TOLD = "whole, as others of the copy tell, where the place has the same"
     HOLLOW = "of its length, without content"
     EMPTY = "by name alone"
     ABSENT = "not at all"
@@ -45,6 +47,7 @@ class CopyOf:
         job: for whoever is refused meanwhile.
         part: of the job that writes the place together with other parts.
         has: how the copy has a file of the place, by its name.
+        tell: what a file holds that others of the copy tell, by its path there; None where they do not.
         follows: whether a file that is written in the copy is sent by `push`, by its name.
         manifest: the file that is written last; without it the others do not count.
         manifest_goes: whether it is removed before other files of its folder change.
@@ -57,6 +60,7 @@ class CopyOf:
     job: str
     part: WorkPart | None = None
     has: Callable[[str], InCopy]
+    tell: Callable[[Path], bytes | None] = lambda _: None
     follows: Callable[[str], bool] = lambda _: True
     manifest: str
     manifest_goes: bool = False
@@ -83,7 +87,8 @@ class WorkingCopy:
 
     def fetch(self, files: Iterable[StoredFile], *, are_whole: bool = False) -> None:
         """Copy files of the place, each as it is to be in the copy, or all of them whole."""
-        for name in copy_files(self.place, files, self.path, _whole if are_whole else self._of.has):
+        has = _whole if are_whole else self._of.has
+        for name in copy_files(self.place, files, self.path, has, tell=self._of.tell):
             self._there[name] = _signature(self.path / name)
 
     def send(self, names: Sequence[str]) -> None:
@@ -240,8 +245,17 @@ def place_of_part(address: str, has: Callable[[str], InCopy]) -> Iterator[PlaceO
         yield PlaceOfPart(address=place.address, folder=copy, place=place, has=has)
 
 
-def copy_files(place: Place, files: Iterable[StoredFile], path: Path, has: Callable[[str], InCopy]) -> list[str]:
+def copy_files(
+    place: Place,
+    files: Iterable[StoredFile],
+    path: Path,
+    has: Callable[[str], InCopy],
+    *,
+    tell: Callable[[Path], bytes | None] = lambda _: None,
+) -> list[str]:
     """Copy files of a place to a folder, many at once, each as `has` says; returns names of those that are there now.
+
+    `tell`: see `CopyOf`.
 
     Raises:
         AbsentFileError, ForbiddenFileError, StorageFailureError: one of them cannot be read.
@@ -249,15 +263,26 @@ def copy_files(place: Place, files: Iterable[StoredFile], path: Path, has: Calla
     wanted: dict[InCopy, list[StoredFile]] = {each: [] for each in InCopy}
     for file in files:
         wanted[InCopy.ABSENT if is_lease(file.name) else has(file.name)].append(file)
-    whole, hollow, empty = (wanted[kind] for kind in (InCopy.WHOLE, InCopy.HOLLOW, InCopy.EMPTY))
-    for folder in {(path / file.name).parent for file in (*whole, *hollow, *empty)}:
+    whole, told, hollow, empty = (wanted[kind] for kind in (InCopy.WHOLE, InCopy.TOLD, InCopy.HOLLOW, InCopy.EMPTY))
+    there = (*whole, *told, *hollow, *empty)
+    for folder in {(path / file.name).parent for file in there}:
         folder.mkdir(parents=True, exist_ok=True)
     for file in hollow:
         make_hollow(path / file.name, file.num_bytes)
     for file in empty:
         make_hollow(path / file.name, 0)
     _in_threads(lambda name: place.fetch(name, path / name), [file.name for file in whole])
-    return [file.name for file in (*whole, *hollow, *empty)]
+    others = [file.name for file in told if not _is_written(path / file.name, tell(path / file.name), file)]
+    _in_threads(lambda name: place.fetch(name, path / name), others)
+    return [file.name for file in there]
+
+
+def _is_written(path: Path, data: bytes | None, file: StoredFile) -> bool:
+    """Whether these are the bytes of a file of a place, as its MD5 there says, and they were written to the path."""
+    if data is None or len(data) != file.num_bytes or not has_md5(data, file.version):
+        return False
+    path.write_bytes(data)
+    return True
 
 
 def _whole(_name: str) -> InCopy:
