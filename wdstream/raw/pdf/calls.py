@@ -41,7 +41,8 @@ def pointer_to(pointer: Any) -> Any:
 class PdfiumCalls:
     """Each takes addresses, numbers, and addresses where it writes; failing returns 0, or -1 as PDFium says.
 
-    The first six take the text page as `pointer_to` has it, and numbers; `box` writes by reference (`ctypes.byref`).
+    The first seven take the text page as `pointer_to` has it, and numbers; `box` and `rect` write by reference
+    (`ctypes.byref`).
     """
 
     code: _Call
@@ -50,11 +51,11 @@ class PdfiumCalls:
     map_error: _Call
     text_object: _Call
     count_rects: _Call
+    rect: _Call
     matrix: _Call
     font_size: _Call
     fill: _Call
     stroke: _Call
-    rect: _Call
     cell: _Call
     angle: _Call
     render_mode: _Call
@@ -101,7 +102,7 @@ def pdfium_calls() -> PdfiumCalls:
         font_size=bound(pdfium.FPDFText_GetFontSize, real, *character),
         fill=bound(pdfium.FPDFText_GetFillColor, number, *character, *(pointer,) * 4),
         stroke=bound(pdfium.FPDFText_GetStrokeColor, number, *character, *(pointer,) * 4),
-        rect=bound(pdfium.FPDFText_GetRect, number, *character, *(pointer,) * 4),
+        rect=bound(pdfium.FPDFText_GetRect, number),
         cell=bound(pdfium.FPDFText_GetLooseCharBox, number, *character, pointer),
         angle=bound(pdfium.FPDFText_GetCharAngle, ctypes.c_float, *character),
         render_mode=bound(pdfium.FPDFTextObj_GetTextRenderMode, number, pointer),

@@ -157,21 +157,25 @@ def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], 
 
 def read_boxes(text_page: Any, numbers: Sequence[int], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) boxes of the characters of these numbers, as `PageCharacters.boxes`; arguments as `read_characters`."""
-    box, handle = pdfium_calls().box, pointer_to(text_page.raw)
-    written = (ctypes.c_double * 4)()  # left, right, bottom, top, as PDFium writes them
-    left, right, bottom, top = (ctypes.byref(written, at) for at in range(0, 4 * _DOUBLE, _DOUBLE))
+    boxes = _four_numbers(text_page, pdfium_calls().box, numbers)  # left, right, bottom, top
+    return boxes_in_pixels(boxes, to_pixels)
+
+
+def _four_numbers(text_page: Any, call: Any, numbers: Sequence[int]) -> NDArray[np.float64]:
+    """(k, 4) what a call writes for each of these numbers, zeros where it has nothing to write."""
+    handle, written = pointer_to(text_page.raw), (ctypes.c_double * 4)()
+    places = [ctypes.byref(written, at) for at in range(0, 4 * _DOUBLE, _DOUBLE)]
     copied, none = memoryview(written).cast("B").tobytes, bytes(4 * _DOUBLE)
-    found = [copied() if box(handle, number, left, right, bottom, top) else none for number in numbers]
-    return boxes_in_pixels(np.frombuffer(b"".join(found)).reshape(-1, 4), to_pixels)
+    found = [copied() if call(handle, number, *places) else none for number in numbers]
+    return np.frombuffer(b"".join(found)).reshape(-1, 4)
 
 
 def read_spans(text_page: Any, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) the boxes around the characters of each text object that follow each other, in pixels; what is put in
     has none. About a hundred times as fast as the boxes of all characters."""
-    calls, handle = pdfium_calls(), pointer_to(text_page.raw)
-    count = max(0, calls.count_rects(handle, 0, -1))
-    boxes = np.zeros((count, 4))  # left, top, right, bottom, as PDFium writes them
-    deque(map(calls.rect, repeat(handle), range(count), *_places(boxes)), maxlen=0)
+    calls = pdfium_calls()
+    count = max(0, calls.count_rects(pointer_to(text_page.raw), 0, -1))
+    boxes = _four_numbers(text_page, calls.rect, range(count))  # left, top, right, bottom
     return boxes_in_pixels(boxes[:, [0, 2, 3, 1]], to_pixels)
 
 
@@ -187,7 +191,7 @@ def find_span(text_page: Any, number: int, num_characters: int) -> tuple[int, in
     return first, after
 
 
-def _places(rows: NDArray[np.float64] | NDArray[np.uint32]) -> Iterator[range]:
+def _places(rows: NDArray[np.uint32]) -> Iterator[range]:
     """The addresses of each of the four columns of (n, 4) numbers."""
     start, width, each = rows.ctypes.data, 4 * rows.itemsize, rows.itemsize
     return (range(start + at, start + at + len(rows) * width, width) for at in range(0, width, each))

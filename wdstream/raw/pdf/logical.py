@@ -25,7 +25,8 @@ def needs_places(codes: NDArray[np.uint32]) -> bool:
     """Whether the text of these characters, (n,) in PDFium's order, depends on where they are on the page."""
     if (codes == _SOFT_HYPHEN).any():
         return True
-    if codes.max(initial=0) < _FIRST_PLACED:
+    others = codes[codes >= _FIRST_PLACED]  # mostly few: bullets, quotes
+    if not (right_to_left_letters(others) | is_east_asian(others)).any():
         return False
     is_space = codes[1:-1] == _SPACE
     parted = is_space & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])
