@@ -151,6 +151,12 @@ def test_text_that_ends_at_the_edge(tmp_path: Path, cut: str, text: str) -> None
     assert page_of(tmp_path, f"{SEEN} {cut} {line('last', 40, 30)}")["text"] == text
 
 
+@pytest.mark.parametrize(("top", "text"), [(155, "Hidden gypsy\nSeen by all"), (152, "Seen by all")])
+def test_a_line_at_the_edge_of_the_page_is_on_it_whole_or_not(tmp_path: Path, top: int, text: str) -> None:
+    content = f"{line('Hidden gypsy', 40, 150)} {line('Seen by all', 40, 100)}"
+    assert page_of(tmp_path, content, page=f"/MediaBox[0 0 300 {top}]")["text"] == text
+
+
 def test_invisible_words_count_where_something_else_paints_their_letters(tmp_path: Path) -> None:
     """As browsers print text that turns from red to blue: shapes as a soft mask, and the text without opacity."""
     run = "/Shading<</S<</ShadingType 2/ColorSpace/DeviceRGB/Coords[0 0 300 0]/Function<</FunctionType 2/Domain[0 1]"

@@ -5,17 +5,43 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.records import Size
+
 PictureArea = tuple[int, int, int, int]
 """A part of a picture: left, top, right, bottom."""
 Boxes = NDArray[np.float32]
 CharacterMask = NDArray[np.bool_]
 """(n,) one for each character of a page."""
+_NEXT_LINE = 0.8
+"""Of the higher of two letters: how far down the next one is, at least, if it is not of the same line."""
 
 
 def centres_of(boxes: Boxes) -> Boxes:
     """(n, 2) x and y of the middle of each box of (n, 4)."""
     middles: Boxes = ((boxes[:, :2] + boxes[:, 2:4]) / 2).astype(np.float32)
     return middles
+
+
+def is_outside(boxes: Boxes, size: Size) -> CharacterMask:
+    """(k,) whether less than half of a letter can be seen on a page of (width, height) pixels, as its box tells.
+
+    All letters of a line that the upper or lower edge cuts are outside, or none: the middles of tall ones are elsewhere
+    than those of short ones. (k, 4) boxes follow each other as text does.
+    """
+    width, height = size
+    middles = centres_of(boxes)
+    is_aside = (middles[:, 0] < 0) | (middles[:, 0] >= width)
+    outside: CharacterMask = is_aside | (middles[:, 1] < 0) | (middles[:, 1] >= height)
+    if not outside.any():
+        return outside
+    heights = boxes[:, 3] - boxes[:, 1]
+    ends = np.abs(np.diff(middles[:, 1])) > _NEXT_LINE * np.maximum(heights[1:], heights[:-1])
+    first = np.flatnonzero(np.concatenate([[True], ends]))
+    low, high = (np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first))
+    lines = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(boxes))))
+    is_wide = (high - low)[:, 0] > (high - low)[:, 1]
+    is_past = (low[:, 1] + high[:, 1] < 0) | (low[:, 1] + high[:, 1] >= 2 * height)
+    return np.where(is_wide[lines], is_past[lines] | is_aside, outside)
 
 
 def in_any(points: Boxes, boxes: Boxes) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from wdstream.raw.pdf.places import (
     centres_of,
     extent_of,
     in_any,
+    is_outside,
     latest_over,
     shared_areas,
 )
@@ -134,7 +135,8 @@ def _look_at(codes: NDArray[np.uint32], boxes: NDArray[np.float32], picture: Pic
     """Look at k characters, (k,) and (k, 4)."""
     real = ~is_blank_code(codes)
     boxed = real & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    outside = boxed & _is_outside(boxes, picture)
+    outside = boxed.copy()
+    outside[boxed] = is_outside(boxes[boxed], (picture.shape[1], picture.shape[0]))
     blank = boxed & ~outside
     blank[blank] = is_blank(picture, boxes[blank])
     tiny = boxed & is_letter_code(codes)
@@ -349,13 +351,6 @@ class _Judge:
             num_from_scan=int((scan.keep & self._keep).sum()),
             num_doubled=num_doubled,
         )
-
-
-def _is_outside(boxes: NDArray[np.float32], picture: Picture) -> CharacterMask:
-    """(n,) whether the middle of a box is not on the page: less than half of the glyph can be seen."""
-    centres = centres_of(boxes)
-    inside: CharacterMask = np.all((centres >= 0) & (centres < picture.shape[1::-1]), axis=1)
-    return ~inside
 
 
 def _rounds(characters: PageCharacters, suspected: NDArray[np.bool_], judged: CharacterMask) -> list[NDArray[np.intp]]:
