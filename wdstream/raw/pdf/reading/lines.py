@@ -106,8 +106,8 @@ def split_lines(characters: PageCharacters, numbers: NDArray[np.intp]) -> list[L
 def has_lines_down(spans: NDArray[np.float32]) -> bool:
     """Whether two or more of (k, 4) spans are as narrow and high as lines that are turned."""
     sides = spans[:, 2:] - spans[:, :2]
-    size = np.median(sides.min(axis=1)) if len(sides) else 0
-    return bool((sides[:, 1] > _NARROW * np.maximum(sides[:, 0], size)).sum() > 1)
+    high = sides[sides[:, 1] > _NARROW * sides[:, 0], 1]  # among them strokes and brackets
+    return len(high) > 1 and bool((high > _NARROW * np.median(sides.min(axis=1))).sum() > 1)
 
 
 def order_lines_down(
