@@ -56,7 +56,7 @@ class MakeShardsOptions(RawSettings, PartSettings):
     holdout_seed: int = Field(default=0, ge=0)
     """Another seed holds other documents out."""
     pages_per_shard: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Pages per shard, at most; 16 to 1,024 when left out, so that there are about 64 shards, of about 4 MB or more."""
+    """Pages per shard, at most; 16 to 1,024 when left out, so that there are about 64 shards, of about 8 MB or more."""
     shard_bytes: int = Field(default=1 << 30, ge=1, le=1 << 40)
     """Bytes of a shard; it is ended early when its pages are expected to exceed this."""
     workers: int | None = Field(default=None, ge=1, le=1024)

@@ -66,7 +66,7 @@ class RowFileSource(Source):
     """A kind of file whose pages are rows."""
 
     names_images: ClassVar[bool] = True
-    least_page_bytes: ClassVar[int] = 1 << 14
+    least_page_bytes: ClassVar[int] = 1 << 15
 
     @abstractmethod
     def rows(self, pages: PageRange, path: Path) -> Generator[tuple[int, FileRow]]:

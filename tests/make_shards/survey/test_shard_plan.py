@@ -41,11 +41,11 @@ def test_pages_per_shard_by_default(num_pages: int, num_shards: int) -> None:
     ("kind", "num_bytes", "num_pages", "num_shards"),
     [
         ("image", 250 << 10, 3_200, 64),
-        ("image", 32 << 10, 3_200, 25),
+        ("image", 32 << 10, 3_200, 13),
         ("image", 1 << 10, 3_200, 4),
         ("rows", 500, 3_200, 13),
         ("rows", 250 << 10, 3_200, 64),
-        ("tar", 32 << 10, 3_200, 25),
+        ("tar", 64 << 10, 3_200, 25),
         ("pdf", 32 << 10, 3_200, 64),
     ],
 )

@@ -4,8 +4,9 @@ Pages in the order of their files are cut every `pages_per_shard`. A page that i
 sample shorter and moves no other page.
 
 Where that number is left out there are about 64 shards, for as many processes and ranks, but none that is expected to
-be tiny: each is three files, each with its requests of a store, and takes as long as some dozens of small images. What
-is in 4 MiB takes a process less time than its start, so that more shards would give nothing to more processes.
+be tiny: each is three files, each with its requests of a store, and takes as long as some dozens of small images. The
+least of all is what 16 drawn pages are expected to have, 8 MiB. A process copies that in less time than it takes to
+start, so that more shards would give nothing to more processes.
 """
 
 from array import array
@@ -22,7 +23,7 @@ from wdstream.raw.source import PageRange, RawFile
 
 _WANTED_SHARDS = 64
 _LEAST_PAGES, _MOST_PAGES = 16, 1024
-_LEAST_BYTES = 1 << 22
+_LEAST_BYTES = 1 << 23
 # A page drawn at 150 dpi has 0.2 to 0.7 MB; only a guess, for ending shards of large pages early.
 _EXPECTED_PAGE_BYTES = 1 << 19
 

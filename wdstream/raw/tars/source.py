@@ -45,7 +45,7 @@ class TarSource(Source):
 
     kind = "tar"
     suffixes = (TAR_SUFFIX, *STREAMED_SUFFIXES)
-    least_page_bytes = 1 << 14
+    least_page_bytes = 1 << 15
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of pages, and marks to find them by."""
