@@ -14,8 +14,9 @@ are those of the JPEGs, 1,000 per tar: read at random, verified, by `Shards.read
 Limits: twice the bare loop for JPEGs, 1.1 times for PDFs, 0.1 ms per row, 1.8 times as fast with two workers, a quarter
 of webdataset to read and no more than it to index. Of a JPEG that is copied, libjpeg reads all bits to know that it is
 sound; no bare loop does, and this alone takes more than the loop, so JPEGs are also copied with --no-check-images. The
-bare loop takes 0.1 ms for a row with an image file, so rows of text are measured, too. What make-shards takes is not
-reached yet, for JPEGs and for rows. The figure for rows of tables is in bench_tables.py.
+bare loop takes 0.1 ms for a row with an image file, so rows of text are measured, too. JPEGs that are checked, and rows
+that name one, do not come to these figures; JPEGs that are not checked are close to theirs, and rows of text reach it
+(docs/shards.md). The figure for rows of tables is in bench_tables.py.
 """
 
 import argparse
