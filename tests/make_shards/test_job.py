@@ -40,7 +40,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shipped") / "shards"
     report = make_shards(DATA / "pages", out, options=MakeShardsOptions(workers=2, tokenizer=TOKENIZER))
     assert dict(report.pages) == {"image": 10, "pdf": 29, "rows": 5}
-    assert (report.num_pages, report.num_quarantined, report.num_shards) == (44, 3, 3)
+    assert (report.num_pages, report.num_quarantined, report.num_shards) == (44, 3, 2)
     assert report.reasons() == {"no text": 3}
     return out
 
