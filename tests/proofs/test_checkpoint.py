@@ -4,8 +4,11 @@ Spans: proofs, train, families, text.
 """
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,3 +201,15 @@ def test_a_file_that_is_cut_off_is_named(file: str, folder: Path) -> None:
         with pytest.raises(WdstreamError, match=f"model/{file}: ") as caught:
             load_family(folder)
         assert "\n" not in str(caught.value)
+
+
+def test_weights_that_may_not_be_read_are_not_called_torn(folder: Path) -> None:
+    (folder / "model.safetensors").chmod(0)
+    command = [sys.executable, "-m", "wdstream", "doctor", str(folder)]
+    if os.geteuid() == 0:  # who may read all that is not forbidden to root
+        if shutil.which("setpriv") is None:
+            pytest.skip("root, and no setpriv")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Permission denied" in done.stdout and "not a whole safetensors file" not in done.stdout

@@ -124,6 +124,7 @@ def _weight(file: Path, name: str) -> torch.Tensor:
 
 def _names_in(file: Path) -> set[str]:
     """Names of the weights in a file; reads its header."""
+    file.open("rb").close()  # of one that may not be read, safetensors says that it is not there
     try:
         with safe_open(file, framework="pt") as weights:
             return set(weights.keys())
