@@ -321,6 +321,8 @@ APART = {
     "metadata": ("a.jpg", "a.meta", "b.txt", "a.json"),
     "bytes": ("a.bin", "b.txt", "a.txt"),
     "numbers": ("a.0.jpg", "b.txt", "a.1.jpg"),
+    "words": ("page_1_image.jpg", "page_1_text.txt"),
+    "word": ("page_1.jpg", "page_1-caption.txt"),
 }
 
 

@@ -199,6 +199,20 @@ def test_tars_joined_by_cat_are_refused(tmp_path: Path) -> None:
         TarFolder(tmp_path, measure).index()
 
 
+def test_a_link_without_a_suffix_next_to_a_text(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        link = tarfile.TarInfo("a")
+        link.type, link.linkname = tarfile.SYMTYPE, "b.jpg"
+        tar.addfile(link)
+        for name in ("a.txt", "c.txt"):
+            text = tarfile.TarInfo(name)
+            text.size = 1
+            tar.addfile(text, io.BytesIO(b"t"))
+    ((_, failure),) = TarFolder(tmp_path, measure, SKIP).index().failures
+    assert failure.key == "a"
+    assert failure.reason.startswith("the file 'a' next to it, without a suffix, could be its image or its text")
+
+
 @pytest.mark.parametrize("name", ["hardlink", "symlink"])
 def test_a_sample_with_a_link_is_left_out(name: str, tmp_path: Path) -> None:
     folder = case(name, tmp_path)

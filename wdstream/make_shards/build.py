@@ -29,6 +29,7 @@ from wdstream.shards.layout import ShardPaths
 from wdstream.shards.page_members import members_from_page
 from wdstream.shards.writer import SampleEntry, ShardWriter
 from wdstream.text.maps.readings import RowReadings
+from wdstream.text.placeholders import leading_mark
 
 _PASSING = {
     errno.EIO,
@@ -184,7 +185,7 @@ class ShardBuilder:
                 counts=counts,
                 dropped=page.meta.get("text_dropped", {}),
                 misnamed=misnamed,
-                reading=stored.reading,
+                reading=replace(stored.reading, mark=leading_mark(page.segments)),
             )
         except Exception as error:
             return self._refused(error)

@@ -19,7 +19,7 @@ from wdstream.make_shards.engines.count_tokens import ROWS_AT_ONCE, CountSetup, 
 from wdstream.make_shards.record import SHARD_NAME, STATE_FOLDER, load_record, recorded_digests
 from wdstream.make_shards.token_counts import TextCounts, TokenCounter, open_counter
 from wdstream.pixels.header import image_size
-from wdstream.records import Page, TextSegment
+from wdstream.records import Page
 from wdstream.shards.apart.set_folder import SetFolder, set_folder
 from wdstream.shards.apart.set_to_index import set_to_index
 from wdstream.shards.describe import PLAIN_TAR, TarRules
@@ -30,10 +30,10 @@ from wdstream.shards.tar_folder import OnBytes, OnFiles, TarFolder
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.engines.mapping import on_every_machine
 from wdstream.storage.engines.settings import EngineSettings
-from wdstream.text.maps.readings import RowReadings
+from wdstream.text.maps.readings import RowReadings, marked_as_text
+from wdstream.text.placeholders import leading_mark
 
 _ROWS_LOOKED_AT = 256
-_PLACEHOLDERS = ("<image>", "<|vision_start|>", "<|image_pad|>", "<start_of_image>", "<|image|>", "<|begin_of_image|>")
 
 _LOCAL = EngineSettings()
 
@@ -282,13 +282,9 @@ def notes_on_samples(shards: Shards) -> Iterator[str]:
     rows = np.flatnonzero((shards.num_images == 1) & (shards.text_chars > 0))
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS_LOOKED_AT)).astype(int)]
     pages = [page for page in shards.read_pages(rows.tolist()) if isinstance(page, Page)]
-    marked = [mark for page in pages if (mark := _leading_placeholder(page)) is not None]
-    if marked:
-        yield (
-            f"warning: {len(marked):,} of {len(pages):,} texts looked at begin with {marked[0]}, which stands for an "
-            "image elsewhere; here the image is a part of its own, and the mark is trained on as text: take it out of "
-            "the texts"
-        )
+    marks = [mark for page in pages if (mark := leading_mark(page.segments))]
+    if marks:
+        yield f"warning: {len(marks):,} of {len(pages):,} texts looked at {marked_as_text(marks[0])}"
 
 
 def _how_read(shards: Shards) -> Iterator[str]:
@@ -301,12 +297,6 @@ def _how_read(shards: Shards) -> Iterator[str]:
         if not isinstance(sample, PageError):
             readings.add(shards.shard_name(row), reading_of_sample(*sample, shards.rules))
     yield from (f"of {min(len(shards), _ROWS_LOOKED_AT):,} samples looked at, {line}" for line in readings.lines())
-
-
-def _leading_placeholder(page: Page) -> str | None:
-    """The placeholder with which the text of a page begins."""
-    text = next((segment.text for segment in page.segments if isinstance(segment, TextSegment)), "").lstrip()
-    return next((mark for mark in _PLACEHOLDERS if text.startswith(mark)), None)
 
 
 def count_by_threads(

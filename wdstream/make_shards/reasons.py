@@ -8,7 +8,7 @@ from wdstream.make_shards.jobs import Quarantined
 from wdstream.text.characters import short_name
 
 _REASON_END = re.compile(r"[:;(]")
-_SAMPLE = re.compile(r"\A(?:sample|row) '.*?':? ", re.DOTALL)
+_SAMPLE = re.compile(r"\A(?:(?:chat )?(?:sample|row|page)) '.*?':? ", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'")
 _LOST = re.compile(r"lost (twice|\d+ times), the last time alone: ")
 _NUMBER = re.compile(r"\d[\d.,%x]*")

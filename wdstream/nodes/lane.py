@@ -7,7 +7,7 @@ A page is called by its shard's name and its key in there: `00017.tar/page-3`.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, overload
 
 import numpy as np
@@ -31,6 +31,7 @@ from wdstream.records import Failure, Page
 from wdstream.shards.layout import KeyRule, prefixed_key
 from wdstream.shards.samples.told import reading_of_sample
 from wdstream.text.maps.readings import RowReadings
+from wdstream.text.placeholders import leading_mark
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 from wdstream.tiling.plugin import LoadedTiling
 from wdstream.tiling.policy import TilingPolicy
@@ -212,9 +213,8 @@ class Lane:
             assert isinstance(page, Page), "the members of a tar are bytes"
             measured = self._measurer(page)
             if self._readings is not None:
-                self._readings.add(
-                    self._names[sample.url], reading_of_sample(key, sample.members, self._settings.rules)
-                )
+                reading = reading_of_sample(key, sample.members, self._settings.rules)
+                self._readings.add(self._names[sample.url], replace(reading, mark=leading_mark(page.segments)))
         except PageError as error:
             left_out = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
             left_out.append(Failure(key=key, sample=-1, reason=str(error)))

@@ -63,14 +63,37 @@ def load_checkpoint(
                 **options,
             )
     except Exception as error:  # a program of others, which raises what its parts raise
-        text = " ".join(str(error).split())
-        raise FamilyError(f"{path}: the model cannot be loaded ({type(error).__name__}: {text})") from error
+        raise _not_loaded(path, error) from error
     finally:
         logging.set_verbosity(verbosity)
     require_whole_weights(path, found, allow_missing=allow_missing, allow_unexpected=allow_unexpected)
     require_fractions(path, model, allow_unexpected=allow_unexpected)
     require_tied(path, model)
     return model
+
+
+def model_of_config(path: Path, **options: object) -> "PreTrainedModel":
+    """The model that a folder's config.json describes, with whatever weights PyTorch gives it here.
+
+    Args:
+        path: the model folder.
+        options: of `from_config`.
+
+    Raises:
+        FamilyError: config.json contradicts itself, or describes what transformers cannot build.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    try:
+        settings = AutoConfig.from_pretrained(path, local_files_only=True)
+        return AutoModelForImageTextToText.from_config(settings, **options)
+    except Exception as error:  # a program of others, which raises what its parts raise
+        raise _not_loaded(path, error) from error
+
+
+def _not_loaded(path: Path, error: Exception) -> FamilyError:
+    text = " ".join(str(error).split())
+    return FamilyError(f"{path}: the model cannot be loaded ({type(error).__name__}: {text})")
 
 
 @contextmanager

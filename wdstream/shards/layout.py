@@ -176,11 +176,11 @@ def group_samples(
     device or far too large, comes with its fault. By `any_key` an unsafe key is none, for those who give it another.
     """
     span: SampleSpan | None = None
-    bare: Member | None = None  # the file before this one, where it has no suffix
+    bare: Member | None = None  # the file or link before this one, where it has no suffix
     for member in members:
         split = cut_name(member.name, rule) if member.is_file or member.trouble else None
         if split is None:
-            bare = member if member.is_file else None
+            bare = member if member.is_file or member.trouble else None
             if span is not None and bare is not None and bare.name == span.key:
                 _blame_bare(span)
             continue

@@ -57,7 +57,10 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, se
 _IN_OWN_ORDER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
-_DOTTED = "rename it, or let keys end at the last dot (wdstream index --key dotted, data.streaming.key_rule: dotted)"
+_DOTTED = (
+    "rename it, or let keys end at the last dot (wdstream index --key dotted, make-shards --key-rule dotted, "
+    "data.streaming.key_rule: dotted)"
+)
 _TEXTS = (
     "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations', or where a map says"
 )

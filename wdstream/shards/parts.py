@@ -12,8 +12,9 @@ an image that is used, that is metadata; without one, the sample would be traine
 Members of a sample are neighbours. Where all images come first and all texts later, in folders or tars of their own,
 each piece is a sample by itself to every reader of tars: a page without text, and a text without its image, which would
 be trained on alone. Two things give it away: pieces of one key that have no part in common (`a.jpg` + `a.json`, later
-`a.txt`), and two halves, an image alone and a text alone, whose keys are one but for the folder, the case or the way
-that an accent is written (`images/a.jpg`, `texts/a.txt`).
+`a.txt`), and two halves, an image alone and a text alone, whose keys are one but for the folder, the case, the way
+that an accent is written, or a word at the end that says which half it is (`images/a.jpg`, `texts/a.txt`;
+`a_image.jpg`, `a_text.txt`).
 """
 
 import json
@@ -42,6 +43,7 @@ MAX_HALVES = 100_000
 IMAGE_HALF, TEXT_HALF = 1, 2
 
 _FOLDER = re.compile(r".*[/\\]", re.DOTALL)
+_HALF = re.compile(r"[ _-](?:image|img|picture|photo|scan|text|txt|label|caption|transcription|ocr|gt)\Z")
 _MAX_NAME = 4096  # characters; a longer line is not a name of a file
 _REMEDY = "bring the image as jpg, png or another image file, or leave that part out"
 
@@ -160,8 +162,9 @@ def are_pieces(samples: Sequence[Collection[str]]) -> bool:
 
 
 def loose_name(key: str) -> str:
-    """A key as far as another spelling of it agrees: without its folder, in lower case, accents composed."""
-    return unicodedata.normalize("NFC", _FOLDER.sub("", key)).casefold().strip()
+    """A key as far as that of its other half agrees: without its folder and `_image` or `_text` at its end, in lower
+    case, accents composed."""
+    return _HALF.sub("", unicodedata.normalize("NFC", _FOLDER.sub("", key)).casefold().strip())
 
 
 class HalvesSeen:

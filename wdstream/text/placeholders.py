@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 from wdstream.errors import RowError
-from wdstream.records import ImageSegment, TextSegment
+from wdstream.records import ImageSegment, Segment, TextSegment
 
 _FORMS = {
     "<image>": "<image>",
@@ -30,6 +30,7 @@ _NUMBERED_MARK = re.compile(r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placehol
 _OTHER_MARK = re.compile(
     r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placeholder>|</?IMG>|<img>|\[IMG\]|<IMAGE>|<Image>"
 )
+_LEADING_MARKS = (*_FORMS, "<|vision_start|>", "<|begin_of_image|>")
 _OTHER_MEDIUM_MARK = re.compile(r"\A\s*<(?:video|audio)>(?!.*</)|<(?:video|audio)>\s*\Z", re.DOTALL)
 
 
@@ -46,6 +47,14 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
         images = (ImageSegment(index=index) for index in range(num_images))
         return (*images, TextSegment(text=text)) if text else tuple(images)
     return segments
+
+
+def leading_mark(segments: Sequence[Segment]) -> str:
+    """The placeholder with which the text of a page of one image begins, as if it stood for that image; or empty."""
+    if sum(isinstance(segment, ImageSegment) for segment in segments) != 1:
+        return ""
+    text = next((segment.text for segment in segments if isinstance(segment, TextSegment)), "").lstrip()
+    return next((mark for mark in _LEADING_MARKS if text.startswith(mark)), "")
 
 
 def split_texts(

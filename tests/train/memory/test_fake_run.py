@@ -1,11 +1,14 @@
 """What a forward pass keeps, counted without numbers, is what a real one keeps."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.checkpoints import edit, text_config
 from wdstream.config.schema import Config
+from wdstream.errors import FamilyError
 from wdstream.families.registry import FAMILIES, load_family
 from wdstream.train.memory.fake_run import fake_model, kept_by
 from wdstream.train.memory.full_pack import full_pack
@@ -75,3 +78,12 @@ def test_padding_is_kept_too(tiny_model: Path) -> None:
         kept.append((batch.input_ids.shape[1], len(batch["pixel_values"]), counted.activations))
     assert [shape for *shape, _ in kept] == [[600, 400], [640, 584]]
     assert kept[1][2] > 1.05 * kept[0][2]
+
+
+def test_a_config_that_contradicts_itself_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    edit(folder / "config.json", text_config=text_config(folder) | {"num_attention_heads": 7})
+    config = Config.model_validate({"model": {"path": str(folder)}, "data": {"train": [{"path": "none"}]}})
+    with pytest.raises(FamilyError, match=r"model: the model cannot be loaded \(ValueError: .*num_heads") as caught:
+        fake_model(config, load_family(folder), dtype=torch.float32, wanted=False)
+    assert "\n" not in str(caught.value)

@@ -22,11 +22,13 @@ class RowReading:
         how: which field was read as what.
         unused: fields that became metadata because they are of no other use.
         has_more_answers: whether its question has answers that are not used.
+        mark: a placeholder that its text begins with, and which is trained on as text (placeholders.py).
     """
 
     how: str = ""
     unused: tuple[str, ...] = ()
     has_more_answers: bool = False
+    mark: str = ""
 
 
 class RowReadings:
@@ -36,12 +38,14 @@ class RowReadings:
         rows: rows by (file, how they were read).
         unused: rows by a field that is kept as metadata and is of no other use.
         more_answers: rows that have answers which are not used.
+        marks: texts by the placeholder that they begin with.
     """
 
     def __init__(self) -> None:
         self.rows: Counter[tuple[str, str]] = Counter()
         self.unused: Counter[str] = Counter()
         self.more_answers = 0
+        self.marks: Counter[str] = Counter()
 
     def add(self, file: str, reading: RowReading) -> None:
         """Count one page of a file."""
@@ -50,12 +54,15 @@ class RowReadings:
         if reading.unused:
             self.unused.update(reading.unused)
         self.more_answers += reading.has_more_answers
+        if reading.mark:
+            self.marks[reading.mark] += 1
 
     def update(self, readings: "RowReadings") -> None:
         """Add the counts of others."""
         self.rows.update(readings.rows)
         self.unused.update(readings.unused)
         self.more_answers += readings.more_answers
+        self.marks.update(readings.marks)
 
     def lines(self) -> Iterator[str]:
         """What a report says of them."""
@@ -70,12 +77,17 @@ class RowReadings:
         if self.more_answers:
             rows = "1 row has" if self.more_answers == 1 else f"{self.more_answers:,} rows have"
             yield f"{rows} several answers, of which the first is used (--answers)"
+        for mark, count in self.marks.most_common():
+            yield f"warning: {count:,} texts {marked_as_text(mark)}"
 
     def to_json(self) -> dict[str, object]:
         """As JSON, the same for the same counts."""
         rows = [[file, how, count] for (file, how), count in sorted(self.rows.items())]
         unused = dict(sorted(self.unused.items()))
-        return {"rows": rows, "unused": unused, "more_answers": self.more_answers} if rows or unused else {}
+        marks: dict[str, object] = {"marks": dict(sorted(self.marks.items()))} if self.marks else {}
+        if not rows and not unused:
+            return marks
+        return {"rows": rows, "unused": unused, "more_answers": self.more_answers, **marks}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RowReadings":
@@ -84,7 +96,16 @@ class RowReadings:
         found.rows.update({(file, how): count for file, how, count in tree.get("rows", [])})
         found.unused.update(tree.get("unused", {}))
         found.more_answers = int(tree.get("more_answers", 0))
+        found.marks.update(tree.get("marks", {}))
         return found
+
+
+def marked_as_text(mark: str) -> str:
+    """What is said of texts that begin with a placeholder, and whose image is a part of its own."""
+    return (
+        f"begin with {mark}, which stands for an image elsewhere; here the image is a part of its own, and the mark is "
+        "trained on as text: take it out of the texts"
+    )
 
 
 def shown_counts(counts: Mapping[str, int]) -> str:

@@ -16,6 +16,7 @@ from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
 from wdstream.config.speed import CheckpointedLayers
 from wdstream.families.base import Family
+from wdstream.proofs.checkpoint import model_of_config
 from wdstream.train.model.adapter import add_adapter, refuse_frozen_targets
 from wdstream.train.model.checkpointing import KEPT_RESULTS, enable_checkpointing
 from wdstream.train.model.image_padding import drop_image_padding
@@ -79,9 +80,9 @@ def model_without_numbers(config: Config, family: Family, *, dtype: torch.dtype)
 
     Raises:
         ConfigError: what learns contradicts itself, or names what the model does not have.
+        FamilyError: config.json describes no model.
         TrainError: an adapter fits nowhere.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.initialization import no_init_weights
 
     adapter, path = config.train.adapter, config.model.path
@@ -92,8 +93,7 @@ def model_without_numbers(config: Config, family: Family, *, dtype: torch.dtype)
         "attn_implementation": family.attention_setting(name),
     }
     with torch.device("meta"), no_init_weights():
-        settings = AutoConfig.from_pretrained(path, local_files_only=True)
-        model = AutoModelForImageTextToText.from_config(settings, **options)
+        model = model_of_config(path, **options)
         model.tie_weights()
         if config.train.freeze_vision:
             freeze_vision(model)

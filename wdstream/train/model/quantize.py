@@ -8,6 +8,7 @@ from torch import nn
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.errors import TrainError, needs_extra
+from wdstream.proofs.checkpoint import model_of_config
 from wdstream.train.model.adapter import saved_modules
 from wdstream.train.model.parts import model_part
 
@@ -66,10 +67,8 @@ def require_quantised(path: Path, adapter: AdapterConfig) -> None:
 
 def _linear_layers(path: Path, adapter: AdapterConfig) -> tuple[list[str], list[str]]:
     """(those that stay as they are, those that become 4 bits), by name."""
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
     with torch.device("meta"):  # no weights, only their names
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
+        model = model_of_config(path)
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     saved = tuple(f"{one}." for one in saved_modules(model, adapter.modules_to_save))
     kept = [n for n in linear if model_part(n) not in adapter.quantized_parts or f"{n}.".startswith(saved)]
