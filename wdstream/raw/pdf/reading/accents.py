@@ -137,8 +137,9 @@ def _is_over_next(
     solid = np.flatnonzero(codes > _SPACE)
     next_to = solid[np.clip(np.searchsorted(solid, signs) + np.array([[1], [-1]]), 0, len(solid) - 1)]
     basic = codes[next_to] | 0x20
-    may_be_over = ((basic > 0x7E) | (basic >= 0x61) & (basic <= 0x7A)).any(axis=0)  # not in numbers, or leaders
-    signs, next_to = signs[may_be_over], next_to[:, may_be_over]
+    may_be_letter = (basic > 0x7E) | (basic >= 0x61) & (basic <= 0x7A)
+    is_asked = may_be_letter.any(axis=0)  # not in numbers, or leaders
+    signs, next_to, may_be_letter = signs[is_asked], next_to[:, is_asked], may_be_letter[:, is_asked]
     if not len(signs):
         return False
     own, *beside = boxes_of(np.concatenate([signs, *next_to])).reshape(3, -1, 4)
@@ -146,7 +147,7 @@ def _is_over_next(
     if not (letters[:, 2] > letters[:, 0]).all():
         return True  # what is next to them is not printed
     pairs = _Pairs(np.concatenate([own, own]), letters, _TALL * (letters[:, 3] - letters[:, 1]), np.True_)
-    near = np.flatnonzero(pairs.across())
+    near = np.flatnonzero(pairs.across() & may_be_letter.reshape(-1))
     if not len(near):  # as nearly always: signs are next to letters, not over them
         return False
     pairs = pairs.some(near)
