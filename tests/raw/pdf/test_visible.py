@@ -157,6 +157,11 @@ def test_a_line_at_the_edge_of_the_page_is_on_it_whole_or_not(tmp_path: Path, to
     assert page_of(tmp_path, content, page=f"/MediaBox[0 0 300 {top}]")["text"] == text
 
 
+def test_one_space_stays_of_those_around_hidden_words(tmp_path: Path) -> None:
+    content = "BT /F 14 Tf 40 100 Td (Start ) Tj 3 Tr (hidden ) Tj 0 Tr (end) Tj ET"
+    assert page_of(tmp_path, content)["text"] == "Start end"
+
+
 def test_invisible_words_count_where_something_else_paints_their_letters(tmp_path: Path) -> None:
     """As browsers print text that turns from red to blue: shapes as a soft mask, and the text without opacity."""
     run = "/Shading<</S<</ShadingType 2/ColorSpace/DeviceRGB/Coords[0 0 300 0]/Function<</FunctionType 2/Domain[0 1]"

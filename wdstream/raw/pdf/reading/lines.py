@@ -43,18 +43,22 @@ def kept_numbers(codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], keep: 
         return np.arange(len(codes))
     kept = np.flatnonzero(keep & ~is_put_in)
     gaps = np.flatnonzero(np.diff(kept) > 1)
-    between = [_between(codes, is_put_in, np.arange(kept[at] + 1, kept[at + 1])) for at in gaps]
+    between = [_between(codes, is_put_in, kept[at], kept[at + 1]) for at in gaps]
     return np.sort(np.concatenate([kept, *between]))
 
 
-def _between(codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """What parts two kept characters: all that PDFium put there, or one line end or space where others were dropped."""
-    codes = codes[numbers]
+def _between(
+    codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], before: np.intp, after: np.intp
+) -> NDArray[np.intp]:
+    """What parts two kept characters, by number: all that PDFium put there, or, where others were dropped, one line end
+    or space, unless one of the two is a space."""
+    numbers = np.arange(before + 1, after)
     if is_put_in[numbers].all():
         return numbers
-    for wanted in ((_RETURN, _LINE_FEED), (_LINE_FEED,), (_SPACE,)):
-        found = [np.flatnonzero(codes == code)[:1] for code in wanted]
-        if all(len(one) for one in found):
+    is_parted = _SPACE in codes[[before, after]]
+    for wanted in ((_RETURN, _LINE_FEED), (_LINE_FEED,), () if is_parted else (_SPACE,)):
+        found = [np.flatnonzero(codes[numbers] == code)[:1] for code in wanted]
+        if found and all(len(one) for one in found):
             return numbers[np.concatenate(found)]
     return numbers[:0]
 
