@@ -24,6 +24,7 @@ from wdstream.shards.column_files import entry_of
 from wdstream.shards.describe import TarRules
 from wdstream.shards.reader import Shards
 from wdstream.shards.tar_folder import TarFolder
+from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
 
 CASES = DATA / "cases" / "tars"
 IMAGE = fake_image(4, 3)
@@ -197,6 +198,20 @@ def test_tars_joined_by_cat_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s.tar").write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
     with pytest.raises(ShardError, match=r"s\.tar: there is more after the end of the archive"):
         TarFolder(tmp_path, measure).index()
+
+
+def test_a_damaged_copy_of_the_map_is_made_again_from_the_index(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name, data in {"a.jpg": IMAGE, "a.note": b"text"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    rules = TarRules(rows=rules_with_map(DEFAULT_RULES, "text=note"))
+    TarFolder(tmp_path, measure, rules).index()
+    copy = tmp_path / "index" / "map.txt"
+    copy.write_text("text=json:other\n", encoding="utf-8")
+    assert TarFolder(tmp_path, measure).index().catalog.field_map == "text=note"
+    assert copy.read_bytes() == b"text=note\n"
 
 
 def test_a_link_without_a_suffix_next_to_a_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.verify_shards import cut, flip, run, verify
+from tests.helpers.verify_shards import cut, flip, run, verify, write_raw
 from tests.helpers.web_server import serving
 from wdstream.errors import ShardError, ShardIndexError
 from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
@@ -96,6 +96,18 @@ def test_files_that_are_not_as_they_were(
     findings = [finding for finding in verify(shards).of_kind(kind) if finding.file == file]
     assert findings
     assert words in findings[0].what
+
+
+def test_copies_of_what_the_index_says_are_compared(tmp_path: Path) -> None:
+    write_raw(tmp_path / "raw", 4)
+    make_shards(tmp_path / "raw", tmp_path / "shards", options=MakeShardsOptions(workers=1, holdout="1"))
+    assert not verify(tmp_path / "shards").num_damaged
+    rule = tmp_path / "shards" / "index" / "split.json"
+    rule.write_text(rule.read_text(encoding="utf-8").replace('"asked": "1"', '"asked": "2"'), encoding="utf-8")
+    report = verify(tmp_path / "shards")
+    (finding,) = report.of_kind("index")
+    assert (report.num_damaged, finding.file) == (1, "index/split.json")
+    assert finding.what == "says something else than index.json, of which it is a copy"
 
 
 def test_swapped_tars_are_named_though_both_are_sound(shards: Path) -> None:

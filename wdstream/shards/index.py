@@ -6,7 +6,7 @@ column.
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from wdstream.shards.catalog import (
     INDEX_JSON,
     Catalog,
     ColumnEntry,
+    catalog_from_json,
     held_out_column,
     metadata_column,
     metadata_files,
@@ -159,6 +160,8 @@ def merge_index(folder: Path, hold_out: HoldOut | None = None, tars: TarList | N
     else:
         before.without_damaged_tokens()
         catalog = write_split(folder, documents.rule, rows)
+    if catalog.field_map and _stored_map(folder) != catalog.field_map:
+        write_file(folder / INDEX_FOLDER / MAP_FILE, f"{catalog.field_map}\n".encode())
     return IndexReport(
         folder=folder,
         catalog=catalog,
@@ -213,7 +216,15 @@ MAP_FILE = "map.txt"
 
 
 def read_map(folder: Path) -> str:
-    """The map by which the tars of a folder are described; empty where there is none."""
+    """The map by which the tars of a folder are described, of `index.json`; where that cannot be read, of the copy next
+    to it. Empty where there is none."""
+    listed = folder / INDEX_FOLDER / INDEX_JSON
+    with suppress(FileNotFoundError, NotADirectoryError, ShardIndexError):
+        return catalog_from_json(listed.read_bytes(), str(listed), str(folder)).field_map
+    return _stored_map(folder)
+
+
+def _stored_map(folder: Path) -> str:
     path = folder / INDEX_FOLDER / MAP_FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 

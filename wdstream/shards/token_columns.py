@@ -173,7 +173,12 @@ def keep_rule(index: Path, rule: HoldOutRule | None) -> None:
     if rule is None:
         path.unlink(missing_ok=True)
     else:
-        write_file(path, json.dumps(rule.to_json(), indent=1).encode() + b"\n")
+        write_file(path, rule_file(rule))
+
+
+def rule_file(rule: HoldOutRule) -> bytes:
+    """The bytes of that file."""
+    return json.dumps(rule.to_json(), indent=1).encode() + b"\n"
 
 
 def remove_other_splits(index: Path, rule: HoldOutRule | None) -> None:

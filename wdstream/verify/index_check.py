@@ -1,16 +1,19 @@
 """The index: `index.json` and every column that it lists; and what is in the folder that it does not list."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import ForbiddenFileError, ShardError, StorageFailureError
-from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON
+from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.shards.catalog import INDEX_FOLDER, INDEX_JSON, SPLIT_JSON
+from wdstream.shards.index import MAP_FILE
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.layout import TAR_SUFFIX
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, ShardEntry
+from wdstream.shards.token_columns import rule_file
 from wdstream.storage.local import Storage
 from wdstream.storage.remote import FsspecStorage, open_storage
 from wdstream.verify.findings import Finding
@@ -69,6 +72,7 @@ def check_index(path: Path | str) -> CheckedIndex:
     if files.storage.read_file(json_file) != files.catalog.to_json():
         what = "says what it should, but its bytes are not those that were written"
         checked.findings.append(Finding(kind="index", file=json_file, what=what))
+    checked.findings += _differing_copies(files)
     for name in files.catalog.columns:
         try:
             checked.columns[name] = files.column(name)
@@ -76,6 +80,23 @@ def check_index(path: Path | str) -> CheckedIndex:
             kind = _kind_of(error, "column")
             checked.findings.append(Finding(kind=kind, file=f"{INDEX_FOLDER}/{name}.npy", what=str(error)))
     return checked
+
+
+def _differing_copies(files: IndexFiles) -> Iterator[Finding]:
+    """Files next to `index.json` that say again what it says, for the time without it, and say something else."""
+    split, field_map = files.catalog.split, files.catalog.field_map
+    copies = {SPLIT_JSON: rule_file(split) if split else b"", MAP_FILE: f"{field_map}\n".encode() if field_map else b""}
+    for name, expected in copies.items():
+        file = f"{INDEX_FOLDER}/{name}"
+        try:
+            differs = bool(expected) and files.storage.read_file(file) != expected
+        except AbsentFileError:
+            continue  # index.json has it
+        except ShardError as error:
+            yield Finding(kind="not readable", file=file, what=str(error))
+            continue
+        if differs:
+            yield Finding(kind="index", file=file, what=f"says something else than {INDEX_JSON}, of which it is a copy")
 
 
 def _kind_of(error: ShardError, damage: str) -> str:
