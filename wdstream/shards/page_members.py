@@ -57,6 +57,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, se
 _IN_OWN_ORDER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
+_OF_EVERY_ROW = frozenset({"source", "line"})
 _DOTTED = (
     "rename it, or let keys end at the last dot (wdstream index --key dotted, make-shards --key-rule dotted, "
     "data.streaming.key_rule: dotted)"
@@ -125,7 +126,7 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
     _check_images(page, extensions)
     members = _members(page, extensions)
     try:
-        page_from_members(page.key, members)
+        _check_is_read(page, members)
     except RowError:  # without the map, the options or the file of rows by which it was judged when it was read
         return _members(replace(page, meta={**page.meta, DECLARED_FIELD: sorted(page.meta)}), extensions)
     return members
@@ -254,6 +255,8 @@ def _refuse_lost_images(
 
 def _refuse_metadata(meta: Mapping[str, object], num_images: int, *, is_own: bool) -> None:
     """Check that metadata are nothing that should be trained on; those that say so of themselves are not looked at."""
+    if is_own and meta.keys() <= _OF_EVERY_ROW:  # most rows of text: their file and line
+        return
     declared = _declared_fields(meta)
     rest = {field: value for field, value in meta.items() if field not in declared} if declared else meta
     if not num_images:
@@ -293,6 +296,18 @@ def _key_rule(members: Mapping[str, bytes]) -> str:
     ends = [name.rpartition(".")[2] for name in members]
     repeated = len(set(ends)) < len(ends) and all("." in name for name in members)
     return "; where keys have dots, choose the key rule `dotted`" if repeated else ""
+
+
+def _check_is_read(page: Page, members: Mapping[str, bytes]) -> None:
+    """Check that `page_from_members` takes what a page is written as; of a page's form, without its json."""
+    if TEXT_EXTENSION not in members:
+        page_from_members(page.key, members)
+        return
+    parts = sort_parts(members)
+    is_own = is_row_of_ours(page.meta) and not parts.others
+    if not is_own or not parts.images:
+        texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
+        _refuse_lost_images(members, parts, page.meta, texts or [""], is_own=is_own)
 
 
 def _check_images(page: Page, extensions: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ def _tiny(layer: TextLayer, objects: PageObjects, sides: NDArray[np.float32]) ->
     """Spans that could have letters that nobody can read; dots, strokes and a single "I" are thin in any font."""
     lower, longer = sides.min(axis=1), sides.max(axis=1)
     thin = np.flatnonzero((lower < TINY_PIXELS) | ((lower < _TINY_LINE) & (longer > _LONG * lower)))
-    if not objects.has_tiny_text():
+    if not len(thin) or not objects.has_tiny_text():
         return thin[:0]
     if len(thin) > _MAX_THIN:
         return None

@@ -108,13 +108,11 @@ class PageObjects:
 
         Texts of spaces have no height; in annotations that is only a reason to look more closely.
         """
-        if not (self.annotations or self.has_tiny_text()):
-            return False
         sides = self.text_boxes[:, 2:4] - self.text_boxes[:, :2]
-        is_flat = sides.min(axis=1) < _VANISHED
-        if not self.annotations:
-            is_flat &= sides.min(axis=1) > 0
-        return bool(is_flat.any())
+        lower = sides.min(axis=1)
+        if self.annotations:
+            return bool((lower < _VANISHED).any())
+        return bool(((lower < _VANISHED) & (lower > 0)).any()) and self.has_tiny_text()
 
     def clipped_texts(self) -> set[int]:
         """Texts inside a clipping path."""
