@@ -70,7 +70,7 @@ def test_order_sidecars_and_what_is_ignored(tmp_path: Path) -> None:
     touch(tmp_path, ".git/x.pdf", "b/page.1.png", "b/page.1.txt")
     listing = list_files(tmp_path)
     assert [file.path for file in listing.files] == ["a.png", "b/page.1.png", "b/z.pdf", "c.jpg"]
-    assert listing.ignored == {".md": 1, ".txt": 1}
+    assert listing.ignored == {".md": 1, ".txt": 1, "names that begin with a dot": 2}
     assert listing.num_bytes == sum(len(file.path) for file in listing.files)
 
 

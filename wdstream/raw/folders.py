@@ -73,6 +73,7 @@ class Folder:
         files: in their order; links to files that are read by their own names are not among them.
         trouble: names of the folder, or in it ("" is the folder itself), that cannot be read, and why.
         passed_over: number of links to what is read by its own name.
+        hidden: number of names that begin with a dot, which are not looked at.
         is_output: whether the folder is passed over, as it holds what make-shards wrote.
     """
 
@@ -80,6 +81,7 @@ class Folder:
     files: FolderFiles
     trouble: tuple[tuple[str, str], ...] = ()
     passed_over: int = 0
+    hidden: int = 0
     is_output: bool = False
 
 
@@ -141,10 +143,11 @@ class FolderWalk:
         """Tell the entries of a folder apart: files, folders to walk, links to follow, and what costs itself."""
         files = FolderFiles()
         trouble: list[tuple[str, str]] = []
-        passed_over = 0
+        passed_over = hidden = 0
         folder = f"{self._raw}/{path}"
         for name in names:
             if name.startswith("."):
+                hidden += 1
                 continue
             is_link = name in linked
             try:
@@ -164,7 +167,7 @@ class FolderWalk:
                 passed_over += 1
             else:
                 files.add(name, FoundFile(state.st_size, f"{state.st_mtime_ns} {state.st_ctime_ns}", is_link))
-        return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over)
+        return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over, hidden=hidden)
 
     def _refusal(self, link: str) -> str | None:
         if self._allow_outside or _is_below(os.path.realpath(link), self._root):

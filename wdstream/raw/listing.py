@@ -53,7 +53,8 @@ class Listing:
     Attributes:
         files: raw files in the order of their paths, and of pages in a METS document, not yet surveyed.
         left_to_rows: paths of images that belong to the rows of a JSONL file.
-        ignored: number of files of no use, by suffix, and of links to files that are read by their own names.
+        ignored: number of files of no use by suffix, of hidden names, and of links to files that are read by their own
+            names.
         outputs: folders that are passed over, as make-shards or index wrote them before.
         unreadable: folders, links and pipes that cannot be read, with the reason.
         digest: 32 hex digits over names and sizes of all raw files, sidecars and images of rows.
@@ -136,6 +137,8 @@ class _Census:
                 self.ignored["broken link, pipe or device"] += 1
         if folder.passed_over:
             self.ignored["links to files that are read by their own names"] += folder.passed_over
+        if folder.hidden:
+            self.ignored["names that begin with a dot"] += folder.hidden
         copies, described = packed_copies(folder.files), descriptions(folder.files)
         sources = self._sources(folder, copies, described)
         has_rows = self._has_rows.get(above(path), False) or any(source.names_images for source in sources.values())

@@ -44,10 +44,10 @@ class StoreWalk:
             shown = [entry for entry in entries if entry.name in _NO_NAMES or not entry.name.startswith(".")]
             below = (entry.name for entry in shown if entry.state is None)
             folders.extend(f"{path}{name}/" for name in below if name not in _NO_NAMES)
-            yield _folder_of(path, shown)
+            yield _folder_of(path, shown, hidden=len(entries) - len(shown))
 
 
-def _folder_of(path: str, entries: list[StoreEntry]) -> Folder:
+def _folder_of(path: str, entries: list[StoreEntry], *, hidden: int) -> Folder:
     reason = "has a name that no file system has; rename it"
     unusual = tuple((entry.name or _NAMELESS, reason) for entry in entries if entry.name in _NO_NAMES)
     files = FolderFiles(
@@ -55,4 +55,4 @@ def _folder_of(path: str, entries: list[StoreEntry]) -> Folder:
         for entry in entries
         if entry.state is not None and entry.name not in _NO_NAMES
     )
-    return Folder(path=path, files=files, trouble=unusual)
+    return Folder(path=path, files=files, trouble=unusual, hidden=hidden)
