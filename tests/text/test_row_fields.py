@@ -97,7 +97,9 @@ def test_sound_metadata_is_kept(fields: dict[str, Any], images: list[RowImage]) 
         ({"x": "plate.eps"}, "field 'x' holds 'plate.eps'"),
         ({"x": "chest.dcm"}, "field 'x' holds 'chest.dcm'"),
         ({"x": b"\x00\x00\x01\x00" + bytes(100)}, "field 'x' holds 104 bytes that are not text"),
+        ({"text_file": "page 1.png"}, "field 'text_file' holds 'page 1.png'"),
         ({"x": '<?xml version="1.0"?>\n<svg/>'}, "field 'x' holds '<\\?xml version"),
+        ({"x": '<!-- a -->\n<!DOCTYPE svg PUBLIC "x">\n<svg>'}, "field 'x' holds '<!-- a -->"),
         ({"x": "%!PS-Adobe-3.0 EPSF-3.0"}, "field 'x' holds '%!PS-Adobe"),
         ({"x": '{"pages": [{"path": "b.png"}]}'}, "field 'x' holds 'b.png'"),
         ({"x": PNG.hex()}, "field 'x' holds '89504e47"),
@@ -113,6 +115,9 @@ def test_what_could_be_the_image_of_a_row_that_has_none_is_refused(fields: dict[
 @pytest.mark.parametrize(
     "fields",
     [
+        {"url": "https://wafa.ps", "domain": "wafa.ps", "pdf": "thesis.ps", "sha512": "ff0a" + "ab" * 62},
+        {"html": '<?xml version="1.0"?><!DOCTYPE html><html><svg>', "page": "<!-- a --><p><svg></p>"},
+        {"page_title": "How to crop a.png", "file": {"description": "Drawn after plate 1.svg"}},
         {"digest": bytes(range(200, 232)), "sha512": bytes(range(64, 128))},
         {"x": "{not JSON}", "y": '["a", {"b": 1}]', "z": "[" * 5000, "svg": "an <svg> in prose"},
         {"x": "ffd8ff" + "0" * 58, "y": "b'plain'", "file": "see the scan.", "path": "a b/c.txt"},

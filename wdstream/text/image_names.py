@@ -54,7 +54,7 @@ IMAGE_SUFFIXES = (
     *("jp2", "j2k", "jpx", "jpf", "jxl", "jxr", "wdp", "avif", "heic", "heif", "hif", "jb2", "jbig2"),
     *("ppm", "pgm", "pbm", "pnm", "pam", "pfm", "svg", "svgz", "ico", "tga", "pcx", "psd", "dds", "qoi", "djvu"),
     *("djv", "dng", "cr2", "cr3", "nef", "arw", "rw2", "raf", "orf", "exr", "hdr", "sgi", "icns", "xbm", "xpm", "pict"),
-    *("eps", "epsf", "ps", "xcf", "wmf", "emf", "dcm", "dicom", "fits", "jls", "jxs", "j2c", "jpc", "heics", "flif"),
+    *("eps", "epsf", "xcf", "wmf", "emf", "dcm", "dicom", "fits", "jls", "jxs", "j2c", "jpc", "heics", "flif"),
 )
 """Endings of image files, whether they can be read or not, in lower case and without the dot."""
 
@@ -67,8 +67,8 @@ _MAX_NAME, _MAX_FILE_NAME = 4096, 255
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LEAST_BASE64 = 32  # characters; the smallest file of any format is longer
 _DATA_URI = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
-_HEX = re.compile(r"(?:0x|\\x)?([0-9a-fA-F]{128})")
-_DRAWING = re.compile(r"\s*(?:<\?xml|<!--|<!DOCTYPE svg).*?<svg|\s*(?:<svg[\s>]|%!PS-)", re.DOTALL)
+_HEX = re.compile(r"(?:0x|\\x)?([0-9a-fA-F]{130})")  # more than those of any hash
+_DRAWING = re.compile(r"\s*(?:(?:<\?(?>.*?\?>)|<!--(?>.*?-->))\s*)*+(?:<svg[\s>:/]|<!DOCTYPE svg|%!PS-)", re.DOTALL)
 _SPACE = re.compile(r"\s+")
 _PATH_START = re.compile(r"^(\./)+")
 

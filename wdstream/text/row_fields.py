@@ -57,6 +57,7 @@ _METADATA_WORD = re.compile(
 _FILE_WORD = re.compile(
     "(?:file|filename|filepath|path|scan|page|figure|document|doc|attachment|media|asset|uri|url|href|src)s?"
 )
+_PROSE_WORD = re.compile("(?:title|text|caption|description|summary|question|answer)s?")
 _TYPOS_OF = ("image", "images")
 _SIMILAR = 0.8
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -253,7 +254,7 @@ class _Look:
 def _names_with_spaces(field: str, value: object, depth: int) -> Iterator[str]:
     """Names of image files with spaces inside, where the name of a field says that it names a file."""
     if isinstance(value, str):
-        if is_image_name(value, has_spaces=True) and _any(_FILE_WORD, [word.lower() for word in _WORD.findall(field)]):
+        if is_image_name(value, has_spaces=True) and _speaks_of_file(field):
             yield quoted(value)
     elif depth < _MAX_DEPTH and isinstance(value, Mapping):
         for name, inner in value.items():
@@ -261,6 +262,12 @@ def _names_with_spaces(field: str, value: object, depth: int) -> Iterator[str]:
     elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
         for inner in value:
             yield from _names_with_spaces(field, inner, depth + 1)
+
+
+def _speaks_of_file(field: str) -> bool:
+    """Whether a field's name says that it names a file, and is not of prose: `page_title` may be "Crop a.png"."""
+    words = [word.lower() for word in _WORD.findall(field)]
+    return _any(_FILE_WORD, words) and not _any(_PROSE_WORD, words[-1:])
 
 
 def is_picture(value: object) -> bool:
