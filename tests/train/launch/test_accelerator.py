@@ -62,7 +62,9 @@ def test_one_process_in_place_of_several_is_refused() -> None:
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     with pytest.raises(ConfigError, match=r"several processes and started this one by itself: --multi_gpu --num_proc"):
         check_environment(alone | meeting, torch.float32)
-    for environment in (alone, meeting, alone | meeting | {"WORLD_SIZE": "1"}, alone | meeting | {"PMI_SIZE": "2"}):
+    for more in ({"WORLD_SIZE": "1"}, {"PMI_SIZE": "2"}, {"WDSTREAM_LAUNCH_FOLDER": "/tmp/a"}):
+        check_environment(alone | meeting | more, torch.float32)
+    for environment in (alone, meeting):
         check_environment(environment, torch.float32)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config import config_args
 from accelerate.commands.launch import launch_command_parser
 
 from tests.helpers.training import Workplace
@@ -45,6 +46,7 @@ def check(*words: str) -> None:
         "--config_file {configs}/zero3.yaml --num_machines 2 --num_processes 16 --machine_rank 1",
         "--config_file {configs}/ddp.yaml --use_fsdp --fsdp_version 2",
         "--cpu --mpirun_hostfile hosts --num_processes 4 --num_machines 2",
+        "--multi_gpu --num_processes 4 --num_machines 1 --machine_rank 0 --main_process_ip 10.0.0.1",
     ],
 )
 def test_what_is_followed_is_taken(words: str) -> None:
@@ -58,7 +60,10 @@ def test_what_is_followed_is_taken(words: str) -> None:
         ("--cpu --num_machines 2 --num_processes 2", "with --cpu starts one process on each machine"),
         ("--cpu --config_file {configs}/ddp.yaml", "with --cpu starts one process .* not the 8 of"),
         ("--num_processes 2", "with no --multi_gpu starts one process"),
-        ("--config_file {file} --num_processes 2", "with distributed_type: NO or MULTI_CPU starts one process"),
+        (
+            "--config_file {file} --num_processes 2",
+            r"with distributed_type: NO or MULTI_CPU \(in .*no.yaml\) starts one",
+        ),
         (
             "--multi_gpu --num_processes 5 --num_machines 2",
             "would start 4; --num_processes counts the processes of all",
@@ -94,6 +99,30 @@ def test_keys_of_a_file_that_are_none_are_refused(line: str, said: str, tmp_path
     (tmp_path / "a.yaml").write_text(f"distributed_type: FSDP\nnum_processes: 2\n{line}\n")
     with pytest.raises(ConfigError, match=said):
         check("--config_file", str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}", "--multi_gpu --num_processes 2"),
+        ("distributed_type: FSDP\nnum_processes: 8\nfsdp_config: {fsdp_version: 2}", "--cpu"),
+        ("distributed_type: MULTI_GPU\nnum_processes: 8", "--num_processes 2 --max_restarts 1"),
+        ("distributed_type: MULTI_CPU\nnum_processes: 4\nmpirun_config: {mpirun_hostfile: hosts}", ""),
+    ],
+)
+def test_the_file_that_nobody_named_gives_way(
+    lines: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "default.yaml").write_text(f"{lines}\n")
+    for module in (options, config_args):
+        monkeypatch.setattr(module, "default_config_file", str(tmp_path / "default.yaml"))
+    check(*words.split())
+
+
+@pytest.mark.parametrize("words", ["", "--max_restarts 1", "--cpu", "--num_machines 2 --machine_rank 1"])
+def test_all_gpus_of_a_machine_count_where_no_number_is_said(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    check(*words.split())
 
 
 def test_deepspeed_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from wdstream.plan.deal import check_even, packs_per_rank
 from wdstream.records import World
 from wdstream.train.launch.fsdp import check_average, check_optimizer, check_sync, settle_fsdp
 from wdstream.train.launch.options import SEVERAL
+from wdstream.train.launch.statuses import FOLDER_VARIABLE
 from wdstream.train.launch.zero import is_zero_wanted, settle_zero, zero_stage
 from wdstream.train.model.compiling import check_compile
 from wdstream.train.model.load import MIXED_PRECISION, compute_dtype
@@ -88,10 +89,12 @@ def check_environment(environment: Mapping[str, str], dtype: torch.dtype) -> Non
     Raises:
         ConfigError: names the variable, its value, the option that sets it, and what to do.
     """
-    if {_OF_ONE, "MASTER_ADDR", "MASTER_PORT"} <= {*environment} and not {*_WORLD_SIZES} & {*environment}:
+    # `wdstream launch` has looked at the options themselves.
+    is_alone = not {*_WORLD_SIZES, FOLDER_VARIABLE} & {*environment}
+    if is_alone and {_OF_ONE, "MASTER_ADDR", "MASTER_PORT"} <= {*environment}:
         raise ConfigError(
             f"accelerate launch was asked for several processes and started this one by itself: {SEVERAL}; for one, "
-            "leave out --num_processes and --num_machines, and MASTER_ADDR of the environment"
+            "say --num_processes 1, and leave out --num_machines, and MASTER_ADDR of the environment"
         )
     precision = MIXED_PRECISION[dtype]
     for name, option, allowed, reason in (

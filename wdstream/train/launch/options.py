@@ -62,21 +62,25 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     switches = _switches(options, file)
     if "use_deepspeed" in switches and not options.cpu and find_spec("deepspeed") is None:
         raise ConfigError("--use_deepspeed: DeepSpeed is not installed: pip install 'wdstream[deepspeed]'")
-    processes = options.num_processes or _number(file, "num_processes")
-    machines = options.num_machines or _number(file, "num_machines")
+    by_itself = 1 if options.cpu else max(torch.cuda.device_count(), 1)
+    processes = options.num_processes or _number(file, "num_processes", 1 if file else by_itself)
+    machines = options.num_machines or _number(file, "num_machines", 1)
     is_single = options.cpu or not (switches & {*_KINDS.values()} or _has_gpus(processes, file))
-    if is_single and (processes > 1 or machines > 1) and options.mpirun_hostfile is None:
-        asked = "--cpu" if options.cpu else "distributed_type: NO or MULTI_CPU" if file else "no --multi_gpu"
+    has_mpirun = options.mpirun_hostfile is not None or bool(file.get("mpirun_config"))
+    if is_single and (processes > 1 or machines > 1) and not has_mpirun:
+        found = f"distributed_type: NO or MULTI_CPU (in {_path(options)})" if file else "no --multi_gpu"
+        asked = "--cpu" if options.cpu else found
         raise ConfigError(
             f"accelerate launch with {asked} starts one process on each machine, by itself, and not the {processes} of "
             f"--num_processes: {SEVERAL}; leave --num_processes out for one"
         )
-    if processes % machines:
+    if processes > 0 and processes % machines:
         raise ConfigError(
             f"--num_processes {processes} --num_machines {machines}: accelerate launch would start "
             f"{processes // machines * machines}; --num_processes counts the processes of all machines together"
         )
-    if machines == 1 and (options.machine_rank or options.main_process_ip not in (None, "127.0.0.1", "localhost")):
+    is_elsewhere = options.main_process_ip not in (None, "127.0.0.1", "localhost") and options.num_machines is None
+    if machines == 1 and (options.machine_rank or is_elsewhere):
         raise ConfigError(
             "--machine_rank and --main_process_ip would be ignored without --num_machines: each machine would train "
             "the whole run alone"
@@ -97,10 +101,12 @@ def _read_file(options: argparse.Namespace) -> Mapping[str, object]:
     try:
         return dict(vars(load_config_from_file(options.config_file)))
     except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
-        path = options.config_file or default_config_file
-        raise ConfigError(
-            f"--config_file {path}: accelerate does not take it: {' '.join(str(error).split())}"
-        ) from error
+        why = " ".join(str(error).split())
+        raise ConfigError(f"--config_file {_path(options)}: accelerate does not take it: {why}") from error
+
+
+def _path(options: argparse.Namespace) -> str:
+    return str(options.config_file or default_config_file)
 
 
 def _switches(options: argparse.Namespace, file: Mapping[str, object]) -> set[str]:
@@ -118,9 +124,9 @@ def _has_gpus(processes: int, file: Mapping[str, object]) -> bool:
     return not file and processes > 1 and torch.cuda.device_count() > 1
 
 
-def _number(file: Mapping[str, object], name: str) -> int:
+def _number(file: Mapping[str, object], name: str, usual: int) -> int:
     value = file.get(name)
-    return value if isinstance(value, int) else 1
+    return value if isinstance(value, int) else usual
 
 
 def _check_sections(file: Mapping[str, object], options: argparse.Namespace, switches: set[str]) -> None:
@@ -129,9 +135,11 @@ def _check_sections(file: Mapping[str, object], options: argparse.Namespace, swi
         if not isinstance(found, dict) or not found:
             continue
         if switch not in switches or options.cpu:
+            if options.config_file is None:
+                continue  # nobody named the file, and the command line says what is wanted
             raise ConfigError(
-                f"{section} of {options.config_file or default_config_file} would be ignored: the command line asks "
-                f"for something else than --{switch}; leave that out, or take another file"
+                f"{section} of {_path(options)} would be ignored: the command line, or distributed_type, asks for "
+                f"something else than --{switch}; leave that out, or take another file"
             )
         names = {key: key if key.startswith(prefix) else prefix + key for key in found}
         _refuse((key for key, name in names.items() if not hasattr(options, name)), "(no such key)", at=f"{section}.")
