@@ -152,6 +152,7 @@ def with_font_name(tmp_path: Path, name: str) -> Path:
         ("/ABCDEF+Wingdings-Regular", "☹□♋●\n☟-", 1.0),
         ("/VNI-Times", "Lokal\nSSH-", 1.0),  # Vietnamese: only letters with accents have codes of others
         ("/ABCDEF+LiberationSans", "Lokal\nSSH-", 1.0),
+        ("/ABCDEF+VisualGeezUnicode", "Lokal\nSSH-", 1.0),  # its makers have older ones, too
     ],
 )
 def test_what_the_name_of_a_font_proves(tmp_path: Path, name: str, text: str, share: float) -> None:

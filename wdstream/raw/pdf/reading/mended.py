@@ -62,16 +62,19 @@ _WINGDINGS_SIGNS = (
     | {0xD8: "➢", 0xDC: "➲", 0xE8: "➔"}
 )
 """By code of one byte, as Unicode's own table has them; private codes are 0xF000 more."""
-_OTHER_LETTERS = re.compile(
-    _PREFIX + r"(?:Kruti ?Dev|DevLys|(?:Walkman-?)?Chanakya|Akruti|APS-DV|DVW?-TT|Shree-?(?:Dev|Guj|Tel|Kan|Tam)|Shusha"
-    r"|Shivaji\d|Preeti|Kantipur|Himalb|Anmol(?:Lipi|Kalam)|Gurbani(?:Lipi|Akhar)|LMG-Arun|SutonnyC?MJ|Boishakhi"
+_OTHER_LETTERS = re.compile(  # not those that their makers call Unicode
+    _PREFIX
+    + r"(?!.*Uni)(?:Kruti ?Dev|DevLys|(?:Walkman-?)?Chanakya|Akruti|APS-DV|DVW?-TT|Shree-?(?:Dev|Guj|Tel|Kan|Tam)"
+    r"|Shusha|Shivaji\d|Preeti|Kantipur|Himalb|Anmol(?:Lipi|Kalam)|Gurbani(?:Lipi|Akhar)|LMG-Arun|SutonnyC?MJ|Boishakhi"
     r"|Baa?mini|Vanavil-|Nudi ?(?:\d|Akshara?)|BRH ?(?:Kannada|Devanagari|Telugu|Malayalam)|F?ML-?TT"
     r"|FM-?(?:Abhaya|Malithi)|DL-Manel|Win ?Innwa|Limon ?[SRF]\d|Acad(?:Nusx|Mtavr)|LitNusx|(?:Power|Visual) ?Geez"
-    r"|VG2000|TibetanMachine(?!Uni)|E?[Dd]edris|SP(?:Ionic|Tiberian|Edessa|Damascus|Ezra|Achmim)"
+    r"|VG2000|TibetanMachine|E?[Dd]edris|SP(?:Ionic|Tiberian|Edessa|Damascus|Ezra|Achmim)"
     r"|Bw(?:grk|heb)|Teknia(?:Greek|Hebrew)|Graeca|Hebraica|(?:Super|Laser)(?:Greek|Hebrew)|NOORIN\d|serto\d"
     r"|dv(?:ng|nn|pn)\d|skt[a-z]*\d)"
 )
-_OTHER_ACCENTS = re.compile(_PREFIX + r"(?:\.Vn[A-Z]|VNI-|(?:Arial|Times) ?Armenian|ArTarumian|TSC_|DVBW?-TT)")
+_OTHER_ACCENTS = re.compile(
+    _PREFIX + r"(?!.*Unicode)(?:\.Vn[A-Z]|VNI-|(?:Arial|Times) ?Armenian|ArTarumian|TSC_|DVBW?-TT)"
+)
 _DRAWN_AS_LATIN = (_PICTURES, _WINGDINGS, _OTHER_LETTERS, _OTHER_ACCENTS)
 BY_NAME = re.compile(f"{_PICTURES.pattern}|{_OTHER_LETTERS.pattern}|{_OTHER_ACCENTS.pattern}")
 """Fonts whose characters are looked at although all have a map: where they are in the file, and so in the picture."""
