@@ -52,6 +52,13 @@ def test_it_goes_to_a_byte_by_a_range(tmp_path: Path) -> None:
         assert file.read(1) == b""
 
 
+def test_a_server_that_sends_so_much_at_a_time_is_asked_for_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(BODY)
+    with failing(tmp_path, rate=1, faults=("less of a range",)) as server, Download(f"{server.url}/x.tar") as file:
+        file.seek(1000)
+        assert file.read() == BODY[1000:]
+
+
 def test_without_ranges_it_is_read_again_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(BODY)
     with failing(tmp_path, rate=0.7, faults=("half", "200 for 206"), seed=1) as server:

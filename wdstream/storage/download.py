@@ -154,7 +154,7 @@ class Download(io.RawIOBase):
             )
         self._size = version.size if self._size is None else self._size
         try:
-            check_head(wanted, answer.status, cast(Mapping[str, str], headers))
+            check_head(wanted, answer.status, cast(Mapping[str, str], headers), may_be_less=True)
         except NoRangesError:
             _pass_over(answer, self._position)
 

@@ -97,8 +97,14 @@ def sent_range(headers: Mapping[str, str]) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]) + 1 - int(found[1]))
 
 
-def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
+def check_head(wanted: str, status: int, headers: Mapping[str, str], *, may_be_less: bool = False) -> None:
     """Check the head of an answer to a request with the header `Range: wanted`.
+
+    Args:
+        wanted: the range, or empty.
+        status: of the answer.
+        headers: of the answer.
+        may_be_less: whoever asked will ask for the rest.
 
     Raises:
         RangeError: its body would not begin at the byte that was asked for, or has more than was asked for, or less
@@ -122,7 +128,8 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str]) -> None:
         return
     end = int(sent[2]) + 1
     size = end if sent[3] == "*" else int(sent[3])
-    if int(sent[1]) != first or end != min(size, size if last is None else last + 1):
+    most = min(size, size if last is None else last + 1)
+    if int(sent[1]) != first or end > most or (end < most and not may_be_less):
         raise RangeError(f"{wanted} was asked for, {headers['Content-Range']} is sent")
 
 

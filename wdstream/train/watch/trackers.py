@@ -120,9 +120,10 @@ class Trackers:
         self._open = [start_tracker(name, files, config, self._known.get(name)) for name in names]
         if self._open:
             self._write()
-        for kind, step, figures in _lines(files):
+        continued = [one for one in self._open if one.name in self._known]
+        for kind, step, figures in _lines(files) if continued else ():
             if step < first_step:  # from there on they are trained again
-                self._send([one for one in self._open if one.name in self._known], kind, figures, step)
+                self._send(continued, kind, figures, step)
 
     def log(self, kind: str, figures: Mapping[str, float], step: int) -> None:
         """Send figures of a step to all.
