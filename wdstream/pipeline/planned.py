@@ -149,9 +149,8 @@ class Plan(Planner):
         mixture, shuffle_shards = self.mixture, self.settings.shuffle_shards
         # The same, those to come being fetched from a store into data.cache.
         tasks = fetched_ahead(source, datasets=self.shards, mixture=mixture, shuffle_shards=shuffle_shards)
-        packs = Map(
-            tasks, builder, workers=workers, name="build_pack"
-        )  # EncodedPack: read, decode, tile, label, encode
+        # EncodedPack: read, decode, tile, label, encode.
+        packs = Map(tasks, builder, workers=workers, name="build_pack")
         collated = BatchMap(packs, lambda group: [made.batch(group, self.family)], size=micro_batch_size)  # Batch
         ready = Prefetch(collated, depth=prefetch)  # the same, a few ahead
         return StreamLoader(ready, source, state=state, make=again)

@@ -9,7 +9,7 @@ import torch
 from tests.helpers.training import Workplace
 from wdstream.batches.batch import Batch
 from wdstream.errors import TrainError
-from wdstream.train.step.failing_step import named_step
+from wdstream.train.step.failing_step import named_loading, named_step
 
 
 def test_a_step_whose_gradient_is_not_finite_is_named(
@@ -44,3 +44,11 @@ def test_a_model_that_does_not_fit_is_one_line(
     assert workplace.train(tmp_path / "run", "train.adapter={kind: lora, r: 1000000000000}") == 1
     said = capfd.readouterr().err
     assert "wdstream.train: out of memory while the model was loaded (" in said and "Traceback" not in said
+
+
+def test_python_that_gets_no_memory_says_nothing_itself() -> None:
+    with (
+        pytest.raises(TrainError, match=r"^out of memory while a list was made \(MemoryError\); `wdstream plan"),
+        named_loading("a list was made"),
+    ):
+        [0] * (1 << 60)

@@ -36,7 +36,7 @@ def named_step(step: int, batches: Sequence[Batch], output: Path) -> Iterator[No
             raise
         most = max((batch.input_ids.numel() for batch in batches), default=0)
         raise TrainError(
-            f"step {step}: out of memory ({str(error).splitlines()[0]}); its largest micro-batch on this rank "
+            f"step {step}: out of memory ({_first_line(error)}); its largest micro-batch on this rank "
             f"has {most} tokens. Lower train.micro_batch_size, data.sequence_length or data.max_patches, or set "
             f"train.gradient_checkpointing; {_contents(step, batches, output)}"
         ) from error
@@ -55,13 +55,17 @@ def named_loading(what: str) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise TrainError(
-            f"out of memory while {what} ({str(error).splitlines()[0]}); `wdstream plan CFG --memory` says what a GPU "
+            f"out of memory while {what} ({_first_line(error)}); `wdstream plan CFG --memory` says what a GPU "
             "needs, and other programs may hold some of it"
         ) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY_ON_CPU in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)  # Python's own MemoryError says nothing
 
 
 def _contents(step: int, batches: Sequence[Batch], output: Path) -> str:
