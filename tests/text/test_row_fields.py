@@ -27,6 +27,7 @@ USED = [RowImage(where="image", name="pages/a.png")]
         ({"scan": "data:image/svg+xml,%3Csvg"}, "field 'scan' holds"),
         ({"scan": PNG}, "field 'scan' holds 72 bytes of an image"),
         ({"scan": bytearray(b"%PDF-1.7")}, "field 'scan' holds 8 bytes of an image"),
+        ({"scan": b"\xff\x0a" + bytes(62)}, "field 'scan' holds 64 bytes of an image"),
         ({"scan": list(PNG)}, "field 'scan' holds the bytes of an image as a list of 72 numbers"),
         ({"scan": np.frombuffer(PNG, np.uint8)}, "field 'scan' holds a picture, array or file (ndarray)"),
         ({"scan": np.zeros((20, 30, 3))}, "field 'scan' holds a picture, array or file (ndarray)"),
@@ -81,6 +82,8 @@ def test_metadata_of_images_that_are_used(fields: dict[str, Any]) -> None:
         {"words": ["open", "photo.png", "now"], "boxes": np.zeros((400, 4)), "vector": np.zeros(300), "n": np.int64(3)},
         {"message": "image", "usage": {"tokens": 5}, "pages": 4, "stages": ["a", "b"]},
         {"hash": "d41d8cd98f00b204e9800998ecf8427e" * 3, "workdir": "/work/data/files/of/this/set/0000000001"},
+        {"bbox": [255, 10, 90, 40], "boxes": [[0, 1, 2, 3], [255, 10, 9, 9]], "tokens": np.array([2815] * 99)},
+        {"sha256": b"\xff\x0a" + bytes(range(30)), "corner": np.array([255, 10, 9, 9], np.uint8)},
         {"ids": [66, 77, 1, 2], "bytes": b"plain", "empty": b"", "nothing": [], "score": 0.5},
     ],
 )

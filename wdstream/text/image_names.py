@@ -27,9 +27,10 @@ IMAGE_MAGIC: tuple[Magic, ...] = (
     ("PPM", 0, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf")),
 )
 """Formats that are read, by Pillow's names: (name, offset of the magic, the magic)."""
+_JXL_STREAM = b"\xff\x0a"
 _OTHER_MAGIC: tuple[Magic, ...] = (
     ("HEIC", 4, (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmsf1")),
-    ("JPEG XL", 0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),
+    ("JPEG XL", 0, (_JXL_STREAM, b"\x00\x00\x00\x0cJXL \r\n\x87\n")),
     ("JBIG2", 0, (b"\x97JB2\r\n\x1a\n",)),
     ("JPEG XR", 0, (b"II\xbc\x01",)),
     ("PSD", 0, (b"8BPS",)),
@@ -64,6 +65,7 @@ _WRITTEN_BYTES = tuple(
 )  # fmt: skip
 _IMAGE_NAME = re.compile(rf"[^\n\r\0]*[^\s/\\]\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE)
 _MAX_NAME, _MAX_FILE_NAME = 4096, 255
+_HEAD_BYTES = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LEAST_BASE64 = 32  # characters; the smallest file of any format is longer
 _DATA_URI = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
@@ -88,9 +90,11 @@ def unread_format(data: bytes) -> str | None:
 
 def looks_like_image(data: bytes) -> bool:
     """Whether bytes, of which the first 64 suffice, are an image or a page of any known format."""
-    head = data[:64]
+    head = data[:_HEAD_BYTES]
     name = image_format(head)
     if name is None:
+        if head.startswith(_JXL_STREAM) and len(head) < _HEAD_BYTES:
+            return False  # a digest, or a box: 255, 10, 90, 40
         return any(head.startswith(magics, start) for _name, start, magics in _OTHER_MAGIC)
     return name not in _WEAK_MAGIC or _WEAK_MAGIC[name].match(head) is not None
 
@@ -187,7 +191,7 @@ def _from_data_uri(text: str) -> bytes:
 def _begins_as_image(head: str) -> bool:
     """Of base64. A JPEG XL stream without a box begins as the path `/work` does, and does not count."""
     data = _decoded(_SPACE.sub("", head)[:32])
-    return data is not None and not data.startswith(b"\xff\x0a") and looks_like_image(data)
+    return data is not None and not data.startswith(_JXL_STREAM) and looks_like_image(data)
 
 
 def _decoded(text: str) -> bytes | None:

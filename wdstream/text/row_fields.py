@@ -282,8 +282,8 @@ def is_picture(value: object) -> bool:
         if not isinstance(shape, tuple) or hasattr(value, "getexif"):
             return any(hasattr(value, sign) for sign in _PICTURE_SIGNS)
         if len(shape) < 2:
-            head = value[:64].tobytes() if len(shape) == 1 and hasattr(value, "tobytes") else b""  # type: ignore[index]
-            return looks_like_image(head)
+            is_of_bytes = len(shape) == 1 and getattr(value, "itemsize", 1) == 1 and hasattr(value, "tobytes")
+            return is_of_bytes and looks_like_image(value[:64].tobytes())  # type: ignore[index]
         return bool(sorted(shape)[-2] >= _LEAST_SIDE)
     except Exception:  # objects of strangers raise what they like; one that cannot be asked is refused
         return True
