@@ -116,6 +116,8 @@ def is_printed(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
         area = picture[y:y_end, x:x_end, :3].astype(np.int16)
         ring = np.ones(area.shape[:2], np.bool_)
         ring[top - y : bottom - y, left - x : right - x] = False
+        if not ring.any():  # as large as the page, or outside it
+            continue
         ground = np.median(area[ring], axis=0)
         marked = (np.abs(area - ground) >= MIN_CONTRAST).any(axis=2)[top - y : bottom - y, left - x : right - x]
         sides = marked.any(axis=0).mean(), marked.any(axis=1).mean()
