@@ -251,7 +251,7 @@ class HeldOutCounts:
             return
         what = "no page" if not self.pages else "every page"
         advice = (
-            "ask for a larger share, or for a number of pages (such as 10), or give another --seed"
+            "ask for a larger share, or for a number of pages (such as 10), or give another seed"
             if not self.pages
             else "ask for fewer"
         )
