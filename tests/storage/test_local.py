@@ -38,14 +38,15 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_descriptors_are_bounded_and_closed(folder: Path) -> None:
+@pytest.mark.parametrize(("limit", "kept"), [(4, 4), (1, 1), (0, 1)])
+def test_descriptors_are_bounded_and_closed(folder: Path, limit: int, kept: int) -> None:
     before = open_descriptors()
-    storage = LocalStorage(folder, open_files=4)
+    storage = LocalStorage(folder, open_files=limit)
     for _ in range(3):
         for number in range(12):
             assert storage.read(ByteRange(name=f"{number}.bin", offset=7, length=3)) == bytes([number]) * 3
-    assert storage.open_files == 4
-    assert open_descriptors() == before + 4
+    assert storage.open_files == kept
+    assert open_descriptors() == before + kept
     del storage
     assert open_descriptors() == before
 

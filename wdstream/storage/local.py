@@ -195,7 +195,7 @@ class LocalStorage:
                 file = _OpenFile(self._root / name)
             except OSError as error:
                 raise file_error(self._root / name, error) from error
-            if len(self._files) >= self._limit:
+            if self._files and len(self._files) >= self._limit:
                 del self._files[min(self._files, key=lambda each: self._files[each].last_use)]
             self._files[name] = file
             return file
