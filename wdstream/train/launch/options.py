@@ -44,8 +44,8 @@ _SECTIONS = {
     "parallelism_config": ("", "use_parallelism_config"),
 }
 """Section of a file -> what begins the names of its options, and the option without which it is not looked at."""
-_OF_SEVERAL = {"tee", "log_dir", "role", "rdzv_backend", "rdzv_conf", "max_restarts", "monitor_interval"}
-"""Of torchrun, which only starts several processes."""
+_OF_SEVERAL = {"tee", "log_dir", "max_restarts"}
+"""Of torchrun, which only starts several processes; its others say how they meet, and of one mean nothing."""
 
 
 def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -185,15 +185,14 @@ def start_tracker(name: TrackerName, files: RunLayout, config: Config, known: Kn
             if known is None or name == "trackio":  # which forgets them at each start; mlflow refuses some that change
                 settings = flat_settings(config.model_dump(mode="json"))
                 tracker.store_init_configuration(_plain(settings) if name == "mlflow" else settings)
+            taken = {} if known is None else _taken(files, known, name)
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise TrainError(
             f"train.trackers: {name} does not start ({reason}); {_ADVICE[name]}; or leave {name} out of train.trackers"
         ) from error
     own_id = tracker.tracker.info.run_id if name == "mlflow" else run_id
-    return OpenTracker(
-        name=name, run_id=own_id, tracker=tracker, taken={} if known is None else _taken(files, known, name)
-    )
+    return OpenTracker(name=name, run_id=own_id, tracker=tracker, taken=taken)
 
 
 def named_figures(kind: str, figures: Mapping[str, float]) -> dict[str, float]:
