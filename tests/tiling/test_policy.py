@@ -33,7 +33,7 @@ from wdstream.tiling.settings import OCR_PAGES, ShapeBucket, TilingSettings, rea
         ("tile_size", None, "tiling.tile_size: expected a valid integer, found None"),
         ("overlap", 0.5, "tiling.overlap: expected less than 0.5, found 0.5"),
         ("overlap", -0.1, "tiling.overlap: expected greater than or equal to 0, found -0.1"),
-        ("overlap", float("nan"), "tiling.overlap: expected less than 0.5, found nan"),
+        ("overlap", float("nan"), "tiling.overlap: expected a finite number, found nan"),
         ("overlap", "much", "tiling.overlap: expected a valid number"),
         ("overlap", True, "tiling.overlap: expected a number, found True"),
         ("min_area", -1, "tiling.min_area: expected greater than or equal to 0, found -1"),
