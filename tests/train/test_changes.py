@@ -68,7 +68,7 @@ def test_an_appended_shard_is_refused_or_begins_a_new_epoch(
     assert workplace.train(output, *settings, *more) == 1
     refused = capfd.readouterr().err
     assert re.search("index: expected .* the data: a shard was added", refused)
-    assert "dataset shards.pages: 24 -> 30\ndataset shards.shards: 2 -> 3\n" in refused
+    assert "dataset shards.pages: 24 -> 30\ndataset shards.shards: 1 -> 2\n" in refused
     allowed = (*settings, *more, "data.on_change=new_epoch")
     assert workplace.train(output, *allowed, "train.stop_after=2") == 0
     assert "dataset shards.pages: 24 -> 30" in capfd.readouterr().out
