@@ -29,13 +29,12 @@ from wdstream.shards.samples.told import reading_of_sample
 from wdstream.shards.tar_folder import OnBytes, OnFiles, TarFolder
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.engines.mapping import on_every_machine
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import LOCAL, EngineSettings
 from wdstream.text.maps.readings import RowReadings, marked_as_text
 from wdstream.text.placeholders import leading_mark
 
 _ROWS_LOOKED_AT = 256
 
-_LOCAL = EngineSettings()
 
 OnRows = Callable[[int, int], None]  # (rows done, rows in total)
 
@@ -83,7 +82,7 @@ def add_token_column(
     paragraphs: bool = False,
     allow_tokens: Sequence[str] = (),
     workers: int | None = None,
-    engine: EngineSettings = _LOCAL,
+    engine: EngineSettings = LOCAL,
     on_progress: OnRows | None = None,
 ) -> TokenColumnReport:
     """Count the tokens of every sample's text with a tokenizer, and write its column into the index.
@@ -193,7 +192,7 @@ def index_folder(
     paragraphs: bool = False,
     allow_tokens: Sequence[str] = (),
     workers: int | None = None,
-    engine: EngineSettings = _LOCAL,
+    engine: EngineSettings = LOCAL,
     rebuild: bool = False,
     accept_changed: bool = False,
     on_progress: OnBytes | None = None,

@@ -23,7 +23,7 @@ from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeat
 from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import LOCAL, EngineSettings
 from wdstream.text.characters import one_line
 from wdstream.text.row_forms import rules_with_map
 
@@ -34,7 +34,6 @@ _REBUILT = "rebuild.tmp"
 """In `index/`: what tars are described as again, until all are; the index that is there stays until then."""
 _MAX_FOLDERS = 1000
 """Folders below the shards that are looked into for tars."""
-_LOCAL = EngineSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class TarFolder:
     rules: TarRules = PLAIN_TAR
     _: KW_ONLY
     workers: int | None = 1
-    engine: EngineSettings = _LOCAL
+    engine: EngineSettings = LOCAL
     recorded: Mapping[str, str] = field(default_factory=dict)
     on_progress: OnBytes | None = None
     tars: TarList | None = None

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from wdstream.errors import ConfigError
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.forks import has_connections
-from wdstream.storage.http_answers import client_options, may_pass, status_of
+from wdstream.storage.http_answers import SILENCE_S, client_options, may_pass, status_of
 from wdstream.storage.s3_answers import checked_session
 from wdstream.storage.settings import ReadSettings
 from wdstream.storage.tries import retrying
@@ -155,7 +155,7 @@ def _ask_azure(files: Any, bucket: str) -> None:
         async for _ in files.service_client.get_container_client(bucket).list_blobs(results_per_page=1):
             return
 
-    sync(files.loop, ask)
+    sync(files.loop, ask, timeout=SILENCE_S)
 
 
 def _close_here(close: Callable[..., None], pid: int, *session: object) -> None:

@@ -12,10 +12,8 @@ from wdstream.shards.describe import PLAIN_TAR, TarRules
 from wdstream.shards.tar_folder import OnBytes, TarFolder
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.engines.settings import EngineSettings
+from wdstream.storage.engines.settings import LOCAL, EngineSettings
 from wdstream.text.characters import printable
-
-_LOCAL = EngineSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ def index_part(
     out: Path | str | None = None,
     rules: TarRules = PLAIN_TAR,
     workers: int | None = None,
-    engine: EngineSettings = _LOCAL,
+    engine: EngineSettings = LOCAL,
     on_progress: OnBytes | None = None,
 ) -> IndexPartReport:
     """Describe each tar of a part that is not yet; `index_folder` then finds them described.

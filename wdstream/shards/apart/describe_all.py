@@ -18,9 +18,7 @@ from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_ta
 from wdstream.shards.layout import ShardPaths
 from wdstream.storage.atomic import write_file
 from wdstream.storage.engines.mapping import map_tasks, on_every_machine
-from wdstream.storage.engines.settings import EngineSettings
-
-_LOCAL = EngineSettings()
+from wdstream.storage.engines.settings import LOCAL, EngineSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ def describe_all(
     known: KnownShards = NOTHING_KNOWN,
     described_in: Path | None = None,
     elsewhere: Mapping[str, TarElsewhere] | None = None,
-    engine: EngineSettings = _LOCAL,
+    engine: EngineSettings = LOCAL,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Describe each tar; yields each as it is done, with its troubles.
 

@@ -30,6 +30,10 @@ class EngineSettings(Settings):
         return text
 
 
+LOCAL = EngineSettings()
+"""Processes of this machine."""
+
+
 class ShareSettings(EngineSettings):
     """Who does the work, and which part of it, where tasks of a job array share it."""
 
