@@ -15,7 +15,7 @@ import random
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,26 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.modules["torch"] = None  # type: ignore[assignment]  # what Python itself takes for "cannot be imported"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes takes many times as long on a loaded machine, and hangs no sooner than after hours."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(7200))
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # torch and the collected tests stay to the end: no later collection need walk through them
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the S3 server wrote with a test that failed."""
+    report = yield
+    server = getattr(item, "funcargs", {}).get("s3_server")
+    if report.failed and isinstance(server, S3Server):
+        report.sections.append(("S3 server", server.said))
+    return report
 
 
 settings.register_profile("no deadline", deadline=None)
@@ -176,9 +193,9 @@ def run_folder(shared: SharedFolders, stream_config: Callable[..., Config], dama
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server on loopback, for the whole run; `bucket` makes a bucket of it, and sets the environment."""
-    with serving_s3() as server:
+    with serving_s3(tmp_path_factory.mktemp("s3") / "output") as server:
         yield server
 
 

@@ -30,6 +30,27 @@ from contextlib import contextmanager
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of the system by which a write fails as on a disk that is full, and which name no file by themselves."""
 
+TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errors of a process or machine that has as many files open as it may: no file's fault."""
+_REMEDIES = {
+    **dict.fromkeys(NO_ROOM, "make room there, or raise the limit (quota, ulimit -f)"),
+    **dict.fromkeys(TOO_MANY_FILES, "raise the limit (ulimit -n 4096), or use fewer workers at once"),
+    **dict.fromkeys(
+        (errno.EAGAIN, errno.ENOMEM), "free memory, raise the limits (ulimit -u, -v), or use fewer workers"
+    ),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "the device or file system fails; try again, or look at it"),
+    errno.EBUSY: "wait until that has ended",
+    errno.EROFS: "that file system is read-only: name a place that can be written",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ELOOP: "links there lead in a circle: name the file itself",
+}
+_OF_THE_SYSTEM = {
+    **dict.fromkeys((errno.EAGAIN, errno.ENOMEM), "a process"),
+    errno.EIO: "a file",
+    errno.ESTALE: "a file",
+}
+"""What to name where the error names nothing, of errors that are the system's for certain."""
+
 
 class WdstreamError(Exception):
     """Base of all errors raised for a user to read."""
@@ -122,6 +143,22 @@ class TrainError(WdstreamError):
     """The training run cannot start or continue."""
 
 
+def interrupt_of(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt from the keyboard that an error is, or that it came of; None where there was none.
+
+    Python answers a Ctrl-C anywhere, also in the middle of code that then cannot clean up: `threading` says "release
+    unlocked lock", or that a thread was not started.
+    """
+    seen = set[int]()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        if isinstance(following, KeyboardInterrupt):
+            return following
+        seen.add(id(following))
+        following = following.__cause__ or following.__context__
+    return None
+
+
 @contextmanager
 def needs_extra(
     what: str, extra: str, *, error_type: type[WdstreamError] = ConfigError, alternative: str = ""
@@ -147,9 +184,23 @@ def file_trouble(error: OSError) -> str:
     Raises:
         OSError: the error itself, when it is not about a file: then it is a fault of ours.
     """
-    if error.errno in NO_ROOM:
-        file = error.filename2 or error.filename or "a file"  # of a copy the second is the one that is written
-        return f"{file}: {error.strerror}; make room there, or raise the limit (quota, ulimit -f)"
-    if error.filename is None:
+    code = error.errno or 0
+    remedy = _REMEDIES.get(code, "is the path right, and may you read and write there?")
+    file = error.filename
+    if code in NO_ROOM:
+        file = error.filename2 or file or "a file"  # of a copy the second is the one that is written
+    if code in TOO_MANY_FILES:
+        return f"{error.strerror}{'' if file is None else f' to open {file}'}; {remedy}"
+    file = _OF_THE_SYSTEM.get(code) if file is None else file
+    if file is None:
         raise error
-    return f"{error.filename}: {error.strerror or error}; is the path right, and may you read and write there?"
+    return f"{file}: {error.strerror or error}; {remedy}"
+
+
+def write_trouble(place: object, error: OSError) -> ShardError:
+    """What ended a job that writes to a place and can be continued, with what helps where that is known."""
+    remedy = _REMEDIES.get(error.errno or 0, "")
+    return ShardError(
+        f"{place}: cannot be written ({error.strerror or error}){remedy and '; '}{remedy}; when that is put right, run "
+        "the same command again: it continues"
+    )

@@ -203,3 +203,15 @@ def test_an_option_out_of_range_is_called_as_it_was_given(
 ) -> None:
     done = run("make-shards", tmp_path, tmp_path / "out", option, value)
     assert (done.returncode, done.stderr) == (2, f"wdstream: {expected}\n")
+
+
+@pytest.mark.parametrize("again", [["--part", "2/3"], ["--part=3/3"]])
+def test_an_option_of_one_value_is_there_once(again: list[str], tmp_path: Path) -> None:
+    """The last one counted, and the others were passed over."""
+    made = run("make-shards", tmp_path, tmp_path / "out", "--part", "3/3", *again)
+    assert made.returncode == 2
+    assert "--part is there 2 times: give it once" in made.stderr
+    many = run(
+        "make-shards", tmp_path / "no", "out", *("--metadata-field", "a", "--metadata-field", "b", *2 * ["--overwrite"])
+    )
+    assert many.stderr.startswith(f"wdstream: {tmp_path}/no")

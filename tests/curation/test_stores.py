@@ -22,7 +22,6 @@ from wdstream.errors import ConfigError, ForbiddenFileError, ShardIndexError, St
 from wdstream.make_shards import index_folder
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.reader import Shards
-from wdstream.storage.s3_answers import checked_session
 from wdstream.verify.job import verify_shards
 from wdstream.verify.options import VerifyOptions
 
@@ -165,14 +164,10 @@ def test_without_credentials_nothing_is_tried_again(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    checked_session.cache_clear()
-    try:
-        with pytest.raises(ForbiddenFileError, match=r"Unable to locate credentials.*check credentials") as refused:
-            Shards.open(f"s3://{bucket}/x")
-        with pytest.raises(ShardIndexError, match=r"/x: no index and no tar that can be read; index/index\.json: .*"):
-            verify_shards(f"s3://{bucket}/x", options=VerifyOptions(workers=1))
-    finally:
-        checked_session.cache_clear()
+    with pytest.raises(ForbiddenFileError, match=r"Unable to locate credentials.*check credentials") as refused:
+        Shards.open(f"s3://{bucket}/x")
+    with pytest.raises(ShardIndexError, match=r"/x: no index and no tar that can be read; index/index\.json: .*"):
+        verify_shards(f"s3://{bucket}/x", options=VerifyOptions(workers=1))
     assert refused.value.__cause__ is not None and not may_pass(refused.value.__cause__)
 
 

@@ -2,11 +2,13 @@
 
 Requests of any method are passed on. Some fail before the server has them (500, 503, 429, reset), some after it has
 done what was asked (lost answer, half body): a client cannot tell which. Of reads, some answers are wrong: another
-range, the whole file, a flipped byte, half of it without a length, late.
+range, the whole file, a flipped byte, half of it without a length, late. Some of a server that hangs: it takes nothing
+of what is sent, answers nothing (before or after it has done what was asked), or stops in the middle of a body.
 """
 
 import http.client
 import re
+import select
 import socket
 import threading
 import time
@@ -16,11 +18,26 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
 from tests.helpers.faulty_server import SpoiledServer
+from tests.helpers.waiting import HANGS_AFTER_S
 
 STORE_FAULTS = ("500", "503", "429", "reset", "lost answer", "half body")
 _WRONG_ANSWERS = ("half without length", "flipped", "other range", "200 for 206", "slow")
 READ_FAULTS = ("500", "503", "429", "reset", "half body", *_WRONG_ANSWERS)
+HANGS = ("deaf", "silent", "silent after", "silent in body")
+"""Until the client goes away."""
 _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+_REFUSALS = {
+    "PermanentRedirect": 301,
+    "AuthorizationHeaderMalformed": 400,
+    "ExpiredToken": 400,
+    "RequestTimeout": 400,
+    "BadDigest": 400,
+    "RequestTimeTooSkewed": 403,
+    "InvalidObjectState": 403,
+    "QuotaExceeded": 403,
+    "NotImplemented": 501,
+}
+"""What an S3 store may say, as names of faults."""
 _DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -36,9 +53,11 @@ class FaultyProxy(SpoiledServer):
         pause: seconds after each 16 kB of a body, as of a network that takes its time.
         is_open: clear it, and requests are taken and not answered until it is set.
         paths: method and path of each: "GET /bucket/key".
+        accounts: what each said in its header Authorization.
         forbidden: end of the paths to which all requests are answered with 403; none when empty.
         aim: bytes whose first one is flipped, in turn where they are often in a body, in no other; empty for any byte.
         flips: bytes that were flipped.
+        conditions: what becomes of conditional writes: "passed on", "ignored", or "refused" as not implemented.
     """
 
     def __init__(self, port: int, *, rate: float, faults: Sequence[str], seed: int) -> None:
@@ -51,9 +70,11 @@ class FaultyProxy(SpoiledServer):
         self.is_open.set()
         self.sent: Counter[str] = Counter()
         self.paths: list[str] = []
+        self.accounts: list[str] = []
         self.forbidden = ""
         self.aim = b""
         self.flips = 0
+        self.conditions = "passed on"
 
     def flipped(self, content: bytes) -> bytes:
         """A body with a byte flipped: never the same twice in a row, since that would be the file's damage."""
@@ -81,18 +102,39 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.connections += 1
 
     def _pass_on(self) -> None:
+        is_first = "deaf" in self.server.faults
+        fault = self.server.fault() if is_first else ""
+        if fault == "deaf":
+            self._wait_for_the_end()
+            return
         body = self._body()
         self.server.taken += 1
         self.server.is_open.wait()
         time.sleep(self.server.waits)
         self.server.paths.append(f"{self.command} {self.path.partition('?')[0]}")
+        self.server.accounts.append(self.headers.get("Authorization", ""))
         is_forbidden = self.server.forbidden and self.path.partition("?")[0].endswith(self.server.forbidden)
-        fault = "403" if is_forbidden else self.server.fault()
+        fault = "403" if is_forbidden else fault if is_first else self.server.fault()
+        if self.command == "PUT" and not {"If-Match", "If-None-Match"}.isdisjoint(self.headers):
+            fault = "NotImplemented" if self.server.conditions == "refused" else fault
+            if self.server.conditions == "ignored":
+                del self.headers["If-Match"], self.headers["If-None-Match"]
         if fault == "reset":
             self._hang_up()
-        elif fault.isdecimal():
-            told = _SLOW_DOWN if fault == "503" and self.command != "HEAD" else b""
-            self.send_response(int(fault))
+        elif fault == "only 102" and self.command != "PUT":  # which has a limit of its own
+            self.send_response_only(102)
+            self.end_headers()
+            self._wait_for_the_end()
+        elif fault == "silent":
+            self._wait_for_the_end()
+        elif fault.isdecimal() or fault in _REFUSALS:
+            told = _SLOW_DOWN if fault == "503" else b""
+            if fault in _REFUSALS:
+                told = _SLOW_DOWN.replace(b"SlowDown", fault.encode())
+            told = b"" if self.command == "HEAD" else told
+            self.send_response(_REFUSALS.get(fault) or int(fault))
+            if fault == "PermanentRedirect":
+                self.send_header("x-amz-bucket-region", "eu-west-1")
             self.send_header("Content-Length", str(len(told)))
             self.end_headers()
             self.wfile.write(told)
@@ -100,6 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(body, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
+
+    def handle_expect_100(self) -> bool:
+        """Say so when the body is taken, not before."""
+        return True
 
     def _body(self) -> bytes:
         if self.headers.get("Expect", "").lower() == "100-continue":
@@ -114,6 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.wanted[self.path, self.headers.get("Range")] = len(content)
         if fault == "lost answer":
             self._hang_up()
+            return
+        if fault == "silent after":
+            self._wait_for_the_end()
             return
         if fault == "slow":
             time.sleep(0.02)
@@ -144,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         return answer.status, answer.headers, content
 
     def _send(self, content: bytes, fault: str) -> None:
-        if fault.startswith("half"):
+        if fault.startswith("half") or fault == "silent in body":
             content = content[: len(content) // 2]
         if fault == "flipped":
             content = self.server.flipped(content)
@@ -157,6 +206,16 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.pause)
         if fault.startswith("half"):
             self._hang_up()
+        if fault == "silent in body":
+            self._wait_for_the_end()
+
+    def _wait_for_the_end(self) -> None:
+        """Do nothing until the client goes away."""
+        self.wfile.flush()
+        end = select.poll()
+        end.register(self.connection, select.POLLRDHUP)
+        end.poll(HANGS_AFTER_S * 1000)
+        self.close_connection = True
 
     def _hang_up(self) -> None:
         self.close_connection = True

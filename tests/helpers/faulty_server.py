@@ -21,6 +21,7 @@ class SpoiledServer(ThreadingHTTPServer):
     Attributes:
         failed: how often each fault was sent.
         asked: requests that may fail.
+        every: where it is set, each so-manieth of them fails, by the faults in turn; `rate` does not count.
         bytes_sent: of all bodies.
     """
 
@@ -31,7 +32,7 @@ class SpoiledServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler)
         self.rate, self.faults = rate, faults
         self.failed: Counter[str] = Counter()
-        self.asked = self.bytes_sent = 0
+        self.asked = self.bytes_sent = self.every = 0
         self.lock = threading.Lock()
         self.random = random.Random(seed)
 
@@ -39,7 +40,10 @@ class SpoiledServer(ThreadingHTTPServer):
         """The fault of the next answer, or none."""
         with self.lock:
             self.asked += 1
-            fault = self.random.choice(self.faults) if self.random.random() < self.rate else ""
+            if self.every:
+                fault = "" if self.asked % self.every else self.faults[self.failed.total() % len(self.faults)]
+            else:
+                fault = self.random.choice(self.faults) if self.random.random() < self.rate else ""
             self.failed[fault] += bool(fault)
             return fault
 

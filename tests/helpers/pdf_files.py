@@ -33,6 +33,11 @@ def form(content: str, entries: str = "", box: str = "0 0 300 200") -> bytes:
     return stream(content, f"/Type/XObject/Subtype/Form/BBox[{box}]/Resources<</Font<<{_named(FONTS)}>>>>{entries}")
 
 
+def pattern(content: str, box: str = "0 0 300 200", step: str = "/XStep 300/YStep 200") -> bytes:
+    """A tiling pattern with colours of its own."""
+    return stream(content, f"/PatternType 1/PaintType 1/TilingType 1/BBox[{box}]{step}/Resources<<>>")
+
+
 def unicode_map(codes: Mapping[int, str]) -> bytes:
     """A /ToUnicode stream of a simple font: for codes of one byte, UTF-16 in hexadecimal digits."""
     pairs = "".join(f"<{code:02x}><{units}>\n" for code, units in codes.items())

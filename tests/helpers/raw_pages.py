@@ -12,6 +12,7 @@ from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile
 from wdstream.records import Page, TextSegment
 from wdstream.shards.page_members import members_from_page, page_from_members
+from wdstream.text.maps.readings import RowReadings
 
 
 @dataclass
@@ -21,6 +22,7 @@ class RawPages:
     listing: Listing
     pages: dict[str, Page] = field(default_factory=dict)
     refused: list[tuple[str, int, str]] = field(default_factory=list)
+    readings: RowReadings = field(default_factory=RowReadings)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -69,4 +71,5 @@ def _read(found: RawPages, item: PageRange, path: Path, settings: RawSettings) -
             if stored is not None:
                 key = stored.page.key
                 assert key not in found.pages, key
+                found.readings.add(item.file.path, stored.reading)
                 found.pages[key] = page_from_members(key, members_from_page(stored.page, stored.extensions))

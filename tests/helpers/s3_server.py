@@ -1,5 +1,7 @@
 """A real S3 server on loopback (moto, in a process of its own), reached as users reach S3: by environment variables.
 
+What it writes (a line per request, and tracebacks) is in a file, whose end is shown with a test that failed.
+
 `s3_server` (tests/conftest.py) is one for a whole run; `bucket` makes a bucket of it. A proxy that fails in between is
 in tests/helpers/faulty_proxy.py.
 """
@@ -13,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.processes import free_port
 from tests.helpers.waiting import HANGS_AFTER_S
 
+_SAID_BYTES = 4000
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -40,9 +44,18 @@ class S3Server:
 
     Attributes:
         port: on loopback.
+        output: what it writes.
     """
 
     port: int
+    output: Path
+
+    @property
+    def said(self) -> str:
+        """The end of what it wrote."""
+        with self.output.open("rb") as file:
+            file.seek(max(0, self.output.stat().st_size - _SAID_BYTES))
+            return file.read().decode(errors="replace")
 
     @property
     def url(self) -> str:
@@ -95,12 +108,14 @@ def _client(url: str) -> object:
 
 
 @contextmanager
-def serving_s3() -> Iterator[S3Server]:
+def serving_s3(output: Path) -> Iterator[S3Server]:
     """Such a server, running; its objects are in its memory."""
-    server = S3Server(free_port())
+    server = S3Server(free_port(), output)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(server.port)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, **CREDENTIALS}) as process:
+    with (
+        output.open("wb") as written,
+        subprocess.Popen(command, stdout=written, stderr=written, env={**os.environ, **CREDENTIALS}) as process,
+    ):
         try:
             wait_for_port(server.port, process)
             yield server

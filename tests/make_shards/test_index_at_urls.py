@@ -120,7 +120,7 @@ def test_what_cannot_be_indexed_says_what_to_do(tars: Path, tmp_path: Path, buck
             index_folder(server.url + "/", out=tmp_path / "place")
         with pytest.raises(ShardError, match=r"shard-000009\.tar is not there"):
             index_folder(server.url + "/shard-00000{0,9}.tar", out=tmp_path / "place")
-    with pytest.raises(ConfigError, match=r"http://user:\*\*\*@host: .* a password is not written there"):
+    with pytest.raises(ConfigError, match=r"http://user:\*\*\*@host: .* a password or signature is not written there"):
         index_folder("http://user:secret@host", out=tmp_path / "place")
     with pytest.raises(ConfigError, match="in one folder"):
         index_folder("http://host/{a,b}/x.tar", out=tmp_path / "place")

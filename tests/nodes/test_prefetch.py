@@ -140,5 +140,5 @@ def test_ctrl_c_stops_a_program_that_waits() -> None:
     assert program.stdout.readline() == "0\n"
     program.send_signal(signal.SIGINT)
     _, errors = program.communicate()
-    assert program.returncode == -signal.SIGINT
+    assert program.returncode == -signal.SIGINT, errors
     assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"

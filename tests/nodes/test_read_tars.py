@@ -10,6 +10,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ import pytest
 import webdataset
 
 from tests.helpers.faulty_server import failing
+from tests.helpers.paths import DATA
 from wdstream.errors import ForbiddenFileError, RowError, ShardError, StorageFailureError
 from wdstream.nodes.as_page import as_page
 from wdstream.nodes.read_tars import ReadTars
 from wdstream.shards.tar_header import make_header
 from wdstream.storage.download import Download
 from wdstream.testing import assert_resumes_exactly
+
+PNG = (DATA / "pages/images/ocrmypdf-typewriter.png").read_bytes()
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
@@ -54,6 +58,28 @@ def test_all_samples_in_order(tars: list[str]) -> None:
     assert samples[1].members == {"png": b"x" * 700, "txt": b"text 1"}
     page = as_page({"__key__": samples[1].key, **samples[1].members})
     assert page.key == "01"
+
+
+@pytest.mark.parametrize("first", ["images/a", "texts/a.txt"])
+def test_a_file_without_a_suffix_that_could_be_the_image_of_a_text(tmp_path: Path, first: str) -> None:
+    members = [("images/a", b"\xff\xd8\xff"), ("texts/a.txt", b"text of it")]
+    write_tar(tmp_path / "x.tar", [*(members if first == "images/a" else members[::-1]), ("b.jpg", b"J")])
+    with pytest.raises(ShardError, match=r"the image and the text of '(images|texts)/a' are apart"):
+        list(ReadTars([str(tmp_path / "x.tar")]))
+
+
+def test_files_that_are_in_no_sample_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    members = [("README", b"r"), ("a.jpg", b"J"), ("._a.jpg", b"x"), (".\x1b[31mx.txt", b"x"), ("a.txt", b"text")]
+    write_tar(tmp_path / "x.tar", members)
+    source = ReadTars([str(tmp_path / "x.tar")])
+    for _ in range(2):
+        source.reset()
+        assert [(sample.key, sorted(sample.members)) for sample in source] == [("a", ["jpg", "txt"])]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        f"{tmp_path}/x.tar: files that are in no sample, passed over: 2 whose name begins with a dot "
+        "(.\u241b[31mx.txt, say), 1 without a suffix (README, say)"
+    )
 
 
 def test_resumes_at_every_sample_by_going_there(tars: list[str]) -> None:
@@ -134,7 +160,8 @@ def test_a_web_server_is_asked_once_for_a_tar(tars: list[str], tmp_path: Path) -
 def test_a_download_that_breaks_off_again_and_again_is_an_error(
     tars: list[str], tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Download.__init__, "__kwdefaults__", {"first_wait_s": 0.001})
+    defaults = Download.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(Download.__init__, "__kwdefaults__", {**defaults, "first_wait_s": 0.001})
     Path(tars[0]).rename(tmp_path / "torn.tar")
     with pytest.raises(StorageFailureError, match=r"torn\.tar: broke off at byte [\d,]+, and cannot be continued"):
         list(ReadTars([f"{server}/torn.tar"]))
@@ -263,3 +290,75 @@ def test_a_part_of_terabytes_is_not_read(tmp_path: Path) -> None:
     assert huge.fault == (
         "its part 'jpg' has 5368709120 bytes, above the limit of 2147483648 for one member of a sample"
     )
+
+
+@pytest.mark.parametrize("name", ["images/0001", ".a.jpg", "x/._a.png"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_image_in_no_sample_could_be_that_of_a_text(tmp_path: Path, name: str, is_first: bool) -> None:
+    """By its bytes, or by a name that begins with a dot."""
+    stray = (name, PNG if "0001" in name else b"junk")
+    sample = [("a.txt", b"text"), ("b.png", PNG), ("b.txt", b"b")]
+    write_tar(tmp_path / "s.tar", [stray, *sample] if is_first else [*sample, stray])
+    with pytest.raises(ShardError, match="are apart, and neither would be trained on"):
+        list(ReadTars([str(tmp_path / "s.tar")]))
+
+
+def test_what_macos_knows_of_an_image_is_no_half_of_a_sample(tmp_path: Path) -> None:
+    """Images alone, of a chat whose texts are elsewhere, or to be read by OCR; and texts alone."""
+    members = [("a.png", PNG), ("b.txt", b"b"), ("b.png", PNG), ("c.txt", b"c")]
+    apple = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(99)
+    write_tar(tmp_path / "s.tar", [each for name, data in members for each in ((f"._{name}", apple), (name, data))])
+    assert [sample.key for sample in ReadTars([str(tmp_path / "s.tar")])] == ["a", "b", "c"]
+
+
+def test_images_and_texts_in_tars_of_their_own_are_refused_before_the_first_sample(tmp_path: Path) -> None:
+    """Also where the first samples of both are others, as in tars of unsorted folders."""
+    keys = [f"p{number:03d}" for number in range(100)]
+    write_tar(tmp_path / "images.tar", [(f"images/{key}.png", PNG) for key in keys])
+    write_tar(tmp_path / "texts.tar", [(f"texts/{key}.txt", b"t") for key in reversed(keys)])
+    urls = [str(tmp_path / "images.tar"), str(tmp_path / "texts.tar")]
+    with pytest.raises(ShardError) as refused:
+        ReadTars(urls)
+    assert str(refused.value) == (
+        f"{urls[0]} has images without text and {urls[1]} texts without image, of the same keys ('p000', ...): they "
+        "would be trained on apart; write tars in which the members of a sample are neighbours"
+    )
+    write_tar(tmp_path / "texts.tar", [(f"texts/q{key}.txt", b"t") for key in keys])
+    assert len([*ReadTars(urls)]) == 200
+
+
+def test_a_license_next_to_texts_ends_no_stream(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", [("LICENSE", b"MIT License"), ("a.txt", b"a"), ("license.txt", b"l")])
+    assert [sample.key for sample in ReadTars([str(tmp_path / "s.tar")])] == ["a", "license"]
+
+
+def test_addresses_called_after_images_and_texts_are_looked_into(tmp_path: Path, server: str) -> None:
+    write_tar(tmp_path / "images-000.tar", [(f"images/{key}.png", PNG) for key in "abc"])
+    write_tar(tmp_path / "texts-000.tar", [(f"texts/{key}.txt", b"t") for key in "cba"])
+    urls = [f"{server}/images-000.tar", f"{server}/texts-000.tar"]
+    with pytest.raises(ShardError, match=r"images-000\.tar has images without text and .*texts-000\.tar texts without"):
+        ReadTars(urls)
+    (tmp_path / "texts-000.tar").unlink()  # the reader of that tar will say so
+    assert [sample.key for sample in ReadTars(urls)] == ["images/a", "images/b", "images/c", "rest@0"]
+
+
+def test_a_server_that_fails_is_looked_into_once() -> None:
+    """Before a stream of images and texts begins; each look may take as long as a server is waited for."""
+    asked: list[str] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(501)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is said."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            where = f"http://127.0.0.1:{server.server_address[1]}"
+            ReadTars([f"{where}/{name}-{number}.tar" for name in ("images", "texts") for number in (0, 1)])
+        finally:
+            server.shutdown()
+    assert asked == ["/images-0.tar"]

@@ -79,6 +79,25 @@ def test_a_name_outlives_a_move() -> None:
     urls = ["/data/a/x.tar", "https://host/b/y.tar?signature=1", "pipe:cat /data/a/x.tar"]
     assert shard_names(urls) == ["x.tar", "y.tar", "pipe:cat /data/a/x.tar"]
     assert shard_names(["/en/0.tar", "/de/0.tar"]) == ["/en/0.tar", "/de/0.tar"]
+    assert shard_names(["/en/0.tar", "/en/0.tar"]) == ["/en/0.tar", "/en/0.tar"]
+
+
+def test_a_name_has_no_password_and_outlives_one() -> None:
+    """It is in pages.jsonl, rejects.jsonl, messages and the state of the stream."""
+    urls = ["https://me:{}@host/en/0.tar?sv=1&sig={}", "https://me:{}@host/de/0.tar?sv=1&sig={}"]
+    for given in ("old", "new"):
+        assert shard_names([url.format(given, given) for url in urls]) == [
+            "https://host/en/0.tar?sv=1&sig=***",
+            "https://host/de/0.tar?sv=1&sig=***",
+        ]
+    assert shard_names(["pipe:curl -x http://a:80 me@b 'https://host/0.tar?sig=a%2Bb' | zcat", "/data/1.tar"]) == [
+        "pipe:curl -x http://a:80 me@b 'https://host/0.tar?sig=***' | zcat",
+        "1.tar",
+    ]
+    assert shard_names(["https://host/get?token=a", "https://host/get?token=b"]) == [
+        "https://host/get?token=***#0",
+        "https://host/get?token=***#1",
+    ]
 
 
 def test_what_comes_without_tls_is_said(bucket: str, caplog: pytest.LogCaptureFixture) -> None:

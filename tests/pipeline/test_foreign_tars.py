@@ -347,6 +347,7 @@ def test_a_file_without_a_suffix_and_what_macos_adds(tmp_path: Path) -> None:
     indexed, nodes = through_index(tmp_path), through_nodes(tmp_path)
     assert indexed.pages == nodes.pages
     assert set(nodes.pages) == {"c"}
+    assert indexed.bad.pop("README") == "files that are in no sample, passed over: 1 without a suffix (README, say)"
     assert indexed.bad.keys() == nodes.bad.keys() == {"a", "b"}
     assert all("without a suffix, could be its image or its text" in found.bad["a"] for found in (indexed, nodes))
     tars = [str(tmp_path / "s.tar")]

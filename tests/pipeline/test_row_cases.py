@@ -59,7 +59,7 @@ REFUSED = {
     "hf_dict@7": NO_PLACEHOLDER.format(1, 0),
     "hf_dict@9": "no text: the row holds none",
     "hf_dict@11": "text is int, a string expected",
-    "hf_dict@12": "one of them; found images",
+    "hf_dict@12": "no text: the row holds none",
     "hf_dict@13": "image 'file:///etc/hostname' leaves the folder of the JSONL file; allow it with",
     "no_images_key_placeholder@1": NO_PLACEHOLDER.format(1, 0),
     "no_images_key_placeholder@2": NO_PLACEHOLDER.format(0, 1),

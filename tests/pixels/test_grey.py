@@ -44,3 +44,4 @@ def test_colours_keep_their_channels(channels: int, colour: list[int]) -> None:
 def test_no_pixels() -> None:
     with pytest.raises(ValueError, match="Invalid argument"):
         encode_jpeg(np.zeros((0, 5, 3), np.uint8), 90)
+    assert has_no_colour(np.zeros((5, 0, 4), np.uint8))

@@ -55,7 +55,7 @@ def test_records_of_an_imagefolder(folder: Path) -> None:
     assert read(path, 3)[0] == ("é", {})
 
 
-@pytest.mark.parametrize("delimiter", ["\t", ";", ","])
+@pytest.mark.parametrize("delimiter", ["\t", ";", ",", "|"])
 def test_delimiters(folder: Path, delimiter: str) -> None:
     path = folder / "rows.tsv"
     path.write_text(f"image{delimiter}text\na.jpg{delimiter}plain\n")
@@ -85,13 +85,37 @@ def test_a_bad_record_costs_itself(folder: Path) -> None:
 
 
 def test_which_files_are_rows(folder: Path) -> None:
-    yes = (b"file_name,text", b"image;caption", b"id\timg_path\ttext", b'"page image",text')
+    yes = (b"file_name,text", b"image;caption", b"id\timg_path\ttext", b'"page image",text', b"FILENAME,IDENTITY")
     no = (b"level\tpage_num\tconf\ttext", b"word,count", b"", b"\xff\xfef\0i\0l\0e\0", b"image_id,image_width")
     assert all(CsvSource().recognises(head + b"\nx,y\n") for head in yes)
     assert not any(CsvSource().recognises(head + b"\nx,y\n") for head in no)
     (folder / "twice.csv").write_bytes(b"image,text,text\na.jpg,a,b\n")
     with pytest.raises(SourceError, match="column 'text' is there twice"):
         CsvSource().survey(folder / "twice.csv")
+
+
+def test_columns_are_those_of_the_delimiter_that_finds_most(folder: Path) -> None:
+    """Flickr30k's `results.csv`; with commas looked for first, its line was one name that speaks of images."""
+    (folder / "results.csv").write_text("image_name| comment_number| text\na.jpg| 0| two, or more\n")
+    assert read(folder / "results.csv") == [(" two, or more", {"comment_number": " 0"})]
+    (folder / "x.tsv").write_text("image\ttext\tscore (a, b, c)\na.jpg\tt\t1\n")
+    assert read(folder / "x.tsv") == [("t", {"score (a, b, c)": "1"})]
+
+
+@pytest.mark.parametrize(
+    "line", ["images/a.jpg,first", "a.jpg\tfirst", "A caption\thttps://h/a.jpg", "https://h/img.php?a,A caption"]
+)
+def test_a_table_without_names_of_columns_does_not_lose_its_first_row(folder: Path, line: str) -> None:
+    (folder / "t.csv").write_text(f"{line}\nb.jpg,second\n")
+    assert CsvSource().recognises(f"{line}\n".encode())
+    with pytest.raises(
+        SourceError, match=r"its first line is a row, since it has .*: put a line before it with the names"
+    ):
+        CsvSource().survey(folder / "t.csv")
+    (folder / "t.csv").write_text("image.jpg,text\na.jpg,t\n")
+    assert CsvSource().survey(folder / "t.csv")[0] == 1
+    (folder / "t.csv").write_text("image,text,http://purl.org/dc/terms/title\na.jpg,t,T\n")
+    assert read(folder / "t.csv") == [("t", {"http://purl.org/dc/terms/title": "T"})]
 
 
 def test_places_of_records() -> None:

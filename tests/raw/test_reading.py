@@ -20,6 +20,9 @@ def test_digests_are_taken_while_reading(tmp_path: Path) -> None:
         assert read_bytes(path, limit=3, option="--most") == b"abc"
         assert read.take() == {"deep/x": ABC}
         assert read.take() == {}
+    with reading(tmp_path, RawSettings(), with_digests=False) as read:
+        assert read_bytes(path, limit=3, option="--most") == b"abc"
+        assert read.take() == {}
     assert file_digest(path) == ABC
     with pytest.raises(SourceError, match=r"x of 3 bytes is above the limit of 2 \(--most\)"):
         read_bytes(path, limit=2, option="--most")

@@ -2,7 +2,9 @@
 
 import logging
 import mmap
+import multiprocessing
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.helpers.fake_shards import pages, write_shards
 from tests.helpers.faulty_server import FaultyServer, failing
 from tests.helpers.kills import killed
+from tests.helpers.waiting import HANGS_AFTER_S
 from wdstream.shards.index import merge_index
 from wdstream.shards.index_files import IndexFiles
 from wdstream.shards.reader import Shards
@@ -22,6 +25,7 @@ from wdstream.storage.cache.settings import CacheSettings
 pytest.importorskip("aiohttp", reason="needs the extra wdstream[remote]")
 
 TOKENIZER = "ab" * 8
+_NOBODY = 65534
 
 
 @pytest.fixture
@@ -153,3 +157,37 @@ def test_columns_count_in_the_bound_and_old_ones_go_first(
     assert [path.exists() for path in old].count(False) >= 1
     assert {*kept(cache)} >= {path for path in kept(cache) if path not in old}
     assert np.array_equal(files.column("offset"), IndexFiles(folder).column("offset"))
+
+
+def test_columns_that_are_no_files(server: FaultyServer, folder: Path, cache: CacheSettings) -> None:
+    wanted = columns_of(IndexFiles(folder))
+    assert columns_of(IndexFiles(server.url, cache=cache)) == wanted
+    for path in kept(cache):
+        path.unlink()
+        path.mkdir()
+    assert columns_of(IndexFiles(server.url, cache=cache)) == wanted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
+def test_a_cache_that_another_user_filled_is_read(server: FaultyServer, folder: Path) -> None:
+    """To mark a file as used takes the right to write it: without, columns were read from the store again."""
+    wanted = columns_of(IndexFiles(folder))
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        cache = CacheSettings(path=Path(made) / "cache", max_bytes=1 << 30, block_bytes=1 << 12)
+        columns_of(IndexFiles(server.url, cache=cache))
+        server.asked = 0
+        context = multiprocessing.get_context("fork")
+        reader, writer = context.Pipe(duplex=False)
+
+        def read() -> None:
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+            writer.send(columns_of(IndexFiles(server.url, cache=cache)))
+
+        process = context.Process(target=read)
+        process.start()
+        assert reader.poll(HANGS_AFTER_S)
+        assert reader.recv() == wanted
+        process.join()
+        assert server.asked == 0

@@ -13,13 +13,14 @@ from tests.helpers.fake_shards import EXTENSIONS, KEYS
 from wdstream.errors import ShardError
 from wdstream.shards.layout import (
     ShardPaths,
+    group_samples,
     image_number,
     split_name,
     split_sample,
     validate_extension,
     validate_key,
 )
-from wdstream.shards.tar_header import make_header, padded
+from wdstream.shards.tar_header import make_header, padded, walk
 
 
 def sample_bytes(names: dict[str, bytes]) -> bytes:
@@ -149,3 +150,23 @@ def test_bytes_that_are_not_one_sample_are_refused(names: dict[str, bytes], mess
 def test_empty_bytes_are_refused() -> None:
     with pytest.raises(ShardError, match="0 bytes should hold one sample"):
         split_sample(b"")
+
+
+def test_files_in_no_sample_are_named_with_the_sample_before_them() -> None:
+    """Those before the first sample with the first; what webdataset keeps for itself is none."""
+    names = ["README", "x/.b.jpg", "a.jpg", "a.txt", "._a.txt", "__meta__/n", "c", "d.txt", "e", "e.txt", "images/d"]
+    header = b"".join(make_header(name, 0) for name in names) + bytes(1024)
+    spans = list(group_samples(walk(lambda start, size: header[start : start + size], 0, len(header))))
+    assert [(span.key, tuple(stray.name for stray in span.strays)) for span in spans] == [
+        ("a", ("README", "x/.b.jpg", "._a.txt", "c")),
+        ("d", ()),
+        ("e", ("images/d",)),
+    ]
+    assert spans[2].fault.startswith("the file 'e' next to it")
+
+
+def test_a_name_that_webdataset_keeps_for_itself_may_be_that_of_the_next_sample() -> None:
+    header = b"".join(make_header(name, 0) for name in ("__a__", "__a__.txt")) + bytes(1024)
+    (span,) = group_samples(walk(lambda start, size: header[start : start + size], 0, len(header)))
+    assert (span.key, span.strays) == ("__a__", ())
+    assert span.fault.startswith("the file '__a__' next to it")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, Segment, TextSegment, TurnSegment
 from wdstream.shards.page_members import members_from_page, page_from_members, starts_with_text
+from wdstream.text.row_fields import with_declared
 
 
 def test_page_has_its_image_first() -> None:
@@ -80,8 +81,13 @@ def test_parts_of_other_kinds_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"mp4": b""}, "neither|no image, text or json"),
+        ({"mp4": b""}, r"has no image, text or json with 'content'; found the members \['mp4'\]$"),
+        ({"jpg": b"J", "cls": b"1"}, r"where a map says; found \['cls', 'jpg'\]$"),
         ({"v2.jpg": b"", "v2.txt": b""}, "dot looks like this"),
+        (
+            {"jpg.gz": b"", "txt.gz": b""},
+            r"\['jpg.gz', 'txt.gz'\]. Compressed parts are not read: write them as they are$",
+        ),
         ({"json": b"{}"}, "row 'k': expected text .with images., content, messages or conversations.*found no fields"),
         ({"jpg": b"", "png": b"", "txt": b""}, "a page has one image"),
         ({"0.jpg": b"", "txt": b""}, "numbers all of its own"),
@@ -206,7 +212,7 @@ def test_named_images_in_the_order_of_the_json() -> None:
 
 def declared(**fields: object) -> dict[str, object]:
     """Metadata that the settings of make-shards say are metadata."""
-    return {**fields, "metadata_fields": sorted(fields)}
+    return with_declared(fields, fields)
 
 
 def test_texts_of_others_are_normalised_as_make_shards_does() -> None:
@@ -222,7 +228,7 @@ def test_texts_of_others_are_normalised_as_make_shards_does() -> None:
     "page",
     [
         Page(key="k", images=(b"J",), segments=(ImageSegment(index=0), TextSegment(text="\nA \r\n")), meta=ROW),
-        Page(key="k", images=(), segments=(TextSegment(text="the mark <image>"),), meta=ROW),
+        Page(key="k", images=(), segments=(TextSegment(text="the mark <image>"),), meta=with_declared(ROW, ROW)),
         Page(key="k", images=(), segments=(TextSegment(text="a"),), meta=ROW | declared(thumbnail="t.png")),
         Page(
             key="k",
@@ -254,9 +260,47 @@ def test_what_was_judged_by_a_map_or_the_page_itself_is_written_so_that_it_is_re
     segments: tuple[Segment, ...] = (*(ImageSegment(index=0) for _ in images), TextSegment(text=text))
     page = Page(key="k", images=images, segments=segments, meta=meta)
     members = members_from_page(page, ["jpg"] * len(images))
-    assert json.loads(members["json"]) == meta | {"metadata_fields": sorted(meta)}
+    written = json.loads(members["json"])
+    assert (written.keys() - meta.keys(), written["wdstream_metadata_fields"][:-1]) == (
+        {"wdstream_metadata_fields"},
+        sorted(meta),
+    )
     read = page_from_members("k", members)
-    assert (read.images, read.segments, read.meta) == (images, segments, meta | {"metadata_fields": sorted(meta)})
+    assert (read.images, read.segments, read.meta) == (images, segments, written)
+
+
+SAID = {"scan": "a.png", "wdstream_metadata_fields": ["scan", "blake2b:aaa196caa35629c0"]}
+
+
+def test_only_what_wdstream_wrote_says_that_an_image_is_metadata() -> None:
+    """A list of a tar of others is one field more, whatever it is called; so is ours next to another value."""
+    assert with_declared({"scan": "a.png"}, ["scan"]) == SAID
+    assert page_from_members("k", {"txt": b"text", "json": json.dumps(SAID).encode()}).meta == SAID
+    for said in (
+        {"scan": "a.png", "metadata_fields": ["scan", "metadata_fields"]},
+        {"scan": "a.png", "wdstream_metadata_fields": ["scan"]},
+        {"scan": "a.png", "wdstream_metadata_fields": []},
+        {"scan": "a.png", "wdstream_metadata_fields": "scan"},
+        {"scan": "a.png", "wdstream_metadata_fields": ["scan", "blake2b:0000000000000000"]},
+        SAID | {"scan": "b.png"},
+        SAID | {"second": "b.png"},
+    ):
+        members = {"txt": b"text", "json": json.dumps(said).encode()}
+        with pytest.raises(RowError, match=r"field '(scan|second)' holds '[ab].png', which looks like an image"):
+            page_from_members("k", members)
+        row = {"json": json.dumps(said | {"text": "text"}).encode()}
+        with pytest.raises(RowError, match=r"field '(scan|second)' holds '[ab].png', which looks like an image"):
+            page_from_members("k", row)
+
+
+def test_a_file_and_a_line_in_a_tar_of_others_let_no_image_go() -> None:
+    for text in (
+        b"see <image>",
+        b"data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAADwAAAAoCAIAAAAt2Q6oAAAA",
+        b"scan.png",
+    ):
+        with pytest.raises(RowError, match=r"image"):
+            page_from_members("k", {"txt": text, "json": b'{"source": "train.jsonl", "line": 3}'})
 
 
 def test_rows_that_make_shards_of_before_took_their_image_from() -> None:
@@ -303,8 +347,10 @@ def test_where_an_image_is_from_is_metadata(members: dict[str, bytes]) -> None:
         ({"txt": b"images/a.png"}, "its text is the name of an image, 'images/a.png'"),
         ({"jpg": b"J", "txt": b"t", "json": json.dumps({"image": URI}).encode()}, "not a part of the sample"),
         ({"jpg": b"J", "json": json.dumps({"text": "t", "image": URI}).encode()}, "the part 'jpg' is another"),
-        ({"jpg": b"J", "txt": "Łódź".encode("utf-16-le").replace(b"\xf3", b"o")}, "its text is not UTF-8|are NUL"),
-        ({"jpg": b"J", "txt": "hello".encode("utf-16-le")}, "5 of the 10 characters of its text are NUL"),
+        ({"jpg": b"J", "txt": "Łódź".encode("utf-16-le").replace(b"\xf3", b"o")}, "its text is UTF-16, or no text"),
+        ({"jpg": b"J", "txt": "hello".encode("utf-16-le")}, "its text is UTF-16, or no text"),
+        ({"jpg": b"J", "txt": "Привет мир".encode("utf-16-le")}, "its text is UTF-16, or no text: write it as UTF-8"),
+        ({"jpg": b"J", "txt": b"0 0.48172 0.63403 0.69063 0.71328\n"}, "its text has a box in numbers on each line"),
     ],
 )
 def test_no_image_vanishes_in_parts_texts_and_metadata(members: dict[str, bytes], reason: str) -> None:

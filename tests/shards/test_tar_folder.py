@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
+from PIL import Image
 
 from tests.helpers.fake_shards import fake_image, measure, pages
 from tests.helpers.paths import DATA
+from tests.helpers.raw_pages import read_raw
 from wdstream.errors import RowError, ShardError, ShardIndexError
 from wdstream.pixels.header import image_size
 from wdstream.report.console import PrintableConsole
@@ -147,6 +150,85 @@ def test_images_and_texts_that_are_apart_in_a_tar(tmp_path: Path, first: str) ->
         TarFolder(tmp_path, measure, SKIP).index()
 
 
+@pytest.mark.parametrize("first", ["images/a", "texts/a.txt"])
+def test_an_image_without_a_suffix_in_another_folder(tmp_path: Path, first: str) -> None:
+    members = [("images/a", IMAGE), ("texts/a.txt", b"text"), ("b.jpg", IMAGE), ("b.txt", b"b")]
+    write_tar(tmp_path / "s.tar", members if first == "images/a" else [members[1], *members[2:], members[0]])
+    with pytest.raises(
+        ShardError, match="'texts/a': the file 'images/a', without a suffix or hidden, could be its image"
+    ):
+        TarFolder(tmp_path, measure).index()
+    report = TarFolder(tmp_path, measure, SKIP).index()
+    assert ([failure.key for _, failure in report.failures], report.catalog.num_samples) == (
+        ["texts/a", "images/a"],
+        1,
+    )
+
+
+@pytest.mark.parametrize("name", ["images/0001", ".a.jpg", "x/._a.png"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_image_in_no_sample_could_be_that_of_a_text(tmp_path: Path, name: str, is_first: bool) -> None:
+    """By its bytes, or by a name that begins with a dot."""
+    buffer = io.BytesIO()
+    Image.new("L", (9, 8)).save(buffer, "PNG")
+    stray = (name, buffer.getvalue() if "0001" in name else b"junk")
+    sample = [("a.txt", b"text"), ("b.png", buffer.getvalue()), ("b.txt", b"b")]
+    write_tar(tmp_path / "s.tar", [stray, *sample] if is_first else [*sample, stray])
+    with pytest.raises(ShardError, match=re.escape(f"'a': the file {name!r}, without a suffix or hidden, could be")):
+        TarFolder(tmp_path, image_size).index()
+    assert TarFolder(tmp_path, image_size, SKIP).index().catalog.num_samples == 1
+    refused = read_raw(tmp_path).refused
+    assert [reason[:75] for file, _page, reason in refused if file == "s.tar"] == [
+        "sample 'a': a file elsewhere in the tar, without a suffix or hidden, could b"[:75]
+    ]
+
+
+def test_what_macos_knows_of_an_image_is_no_half_of_a_sample(tmp_path: Path) -> None:
+    """Images alone, of a chat whose texts are elsewhere, or to be read by OCR; and texts alone."""
+    members = [("a.jpg", IMAGE), ("b.txt", b"b"), ("b.jpg", IMAGE), ("c.txt", b"c")]
+    apple = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(99)
+    write_tar(tmp_path / "s.tar", [each for name, data in members for each in ((f"._{name}", apple), (name, data))])
+    assert TarFolder(tmp_path, measure).index().catalog.num_samples == 3
+    assert "could be its image" not in str(read_raw(tmp_path).refused)
+
+
+@pytest.mark.parametrize(
+    "text", [b"MIT License\n\nCopyright (c) " + b"x" * 80, b"MIT", "Лицензия на эти данные, вся".encode() * 9]
+)
+def test_a_license_is_no_image_of_a_text_of_its_name(tmp_path: Path, text: bytes) -> None:
+    write_tar(tmp_path / "s.tar", [("LICENSE", text), ("a.txt", b"a"), ("license.txt", b"l")])
+    report = TarFolder(tmp_path, measure).index()
+    assert report.catalog.num_samples == 2
+    assert [failure.reason for _, failure in report.failures] == [
+        "files that are in no sample, passed over: 1 without a suffix (LICENSE, say)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"images/license.png", b"\x00\x01" * 50, b"iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAEklEQVR4" * 2],
+)
+def test_what_could_be_an_image_is_not_a_license(tmp_path: Path, data: bytes) -> None:
+    write_tar(tmp_path / "s.tar", [("LICENSE", data), ("a.txt", b"a"), ("license.txt", b"l")])
+    with pytest.raises(
+        ShardError, match="'license': the file 'LICENSE', without a suffix or hidden, could be its image"
+    ):
+        TarFolder(tmp_path, measure).index()
+
+
+def test_files_that_are_in_no_sample_are_listed(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", [("a.jpg", IMAGE), ("a.txt", b"a"), ("._a.jpg", b"x"), (".b.jpg", IMAGE), ("N", b"")])
+    report = TarFolder(tmp_path, measure).index()
+    assert [(shard, failure.key, failure.reason) for shard, failure in report.failures] == [
+        (
+            "s.tar",
+            "._a.jpg",
+            "files that are in no sample, passed over: 2 whose name begins with a dot (._a.jpg, say), 1 without a "
+            "suffix (N, say)",
+        )
+    ]
+
+
 @pytest.mark.parametrize("names", [("a.tar", "b.tar"), ("b.tar", "a.tar")])
 def test_images_and_texts_in_tars_of_their_own(tmp_path: Path, names: tuple[str, str]) -> None:
     write_tar(tmp_path / names[0], [(f"{key}.jpg", IMAGE) for key in "xyz"])
@@ -156,6 +238,32 @@ def test_images_and_texts_in_tars_of_their_own(tmp_path: Path, names: tuple[str,
             TarFolder(tmp_path, measure, rules).index()
     with pytest.raises(ShardIndexError, match="no sample of these tars can be used"):
         TarFolder(tmp_path, measure, SKIP).index()
+
+
+def test_images_and_texts_in_tars_and_folders_of_their_own(tmp_path: Path) -> None:
+    """As `tar cf images.tar images` and `tar cf texts.tar texts` write them: no two keys are equal."""
+    write_tar(tmp_path / "images.tar", [(f"images/{key}.jpg", IMAGE) for key in "xy"])
+    write_tar(tmp_path / "texts.tar", [(f"texts/{key}.json", b'{"text": "t"}') for key in "xyz"])
+    with pytest.raises(ShardError) as refused:
+        TarFolder(tmp_path, measure).index()
+    assert str(refused.value).split("\n")[:2] == [
+        f"{tmp_path}: 4 keys are of images and of texts in tars of their own:",
+        "  'texts/x' of texts.tar and 'images/x' of images.tar are the image and the text of one sample, apart",
+    ]
+    report = TarFolder(tmp_path, measure, SKIP).index()
+    assert (report.catalog.num_samples, report.catalog.num_images) == (1, 0)  # texts/z
+    assert [(shard, failure.key) for shard, failure in report.failures] == [
+        ("images.tar", "images/x"),
+        ("images.tar", "images/y"),
+        ("texts.tar", "texts/x"),
+        ("texts.tar", "texts/y"),
+    ]
+
+
+def test_texts_next_to_whole_samples_of_such_keys_are_texts(tmp_path: Path) -> None:
+    write_tar(tmp_path / "pages.tar", [("images/x.jpg", IMAGE), ("images/x.txt", b"t"), ("images/y.jpg", IMAGE)])
+    write_tar(tmp_path / "texts.tar", [("texts/x.txt", b"t"), ("texts/y.txt", b"t")])
+    assert TarFolder(tmp_path, measure).index().catalog.num_samples == 4
 
 
 def test_images_without_text_are_no_index(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ while True:
         assert "run `wdstream index" in str(error), error
         seen.append("none")
     other = Path(shutil.copytree(folder, base / "again"))
-    TarFolder(other, measure)  # by the map that is there, whichever
+    TarFolder(other, measure).index()  # by the map that is there, whichever
     after.append(states.index(read(other)))
     shutil.rmtree(other)
     rebuild(folder)

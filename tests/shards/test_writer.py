@@ -1,10 +1,12 @@
 """Shards as written: bytes, what other readers make of them, and what a kill leaves."""
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.helpers.paths import ROOT
 from wdstream.errors import ShardError
 from wdstream.shards.layout import IMAGE_EXTENSIONS, image_number
 from wdstream.shards.meta import hash_key, load_complete
-from wdstream.shards.writer import SampleEntry, ShardWriter
+from wdstream.shards.writer import SampleEntry, ShardWriter, _write_all
 
 NO_IMAGES = SampleEntry(image_sizes=(), text_bytes=0, text_chars=0)
 
@@ -230,3 +232,28 @@ def test_a_large_sample_is_not_in_memory_twice(tmp_path: Path) -> None:
     ends = meta.columns["offset"] + meta.columns["nbytes"]
     found = [zlib.crc32(data[at:end]) for at, end in zip(meta.columns["offset"], ends, strict=True)]
     assert found == meta.columns["crc"].tolist()
+
+
+def test_what_the_system_takes_of_a_write_is_followed_by_the_rest() -> None:
+    """A signal ends a write to a full pipe in the middle of a piece."""
+    pieces = [bytes([number]) * 30_011 for number in range(1, 16)]
+    reading, writing = os.pipe()
+    is_full, found = threading.Event(), list[bytes]()
+
+    def read() -> None:
+        is_full.wait()
+        with open(reading, "rb") as pipe:  # noqa: PTH123  # a descriptor
+            found.append(pipe.read())
+
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: is_full.set())
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        _write_all(writing, pieces)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.close(writing)
+        is_full.set()
+        reader.join()
+    assert found == [b"".join(pieces)]

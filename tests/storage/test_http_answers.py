@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from wdstream.storage.http_answers import NoRangesError, RangeError, check_head
+from wdstream.storage.http_answers import NoRangesError, RangeError, check_head, may_pass
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,16 @@ def test_right_ranges(wanted: str, sent: str) -> None:
 def test_wrong_ranges(wanted: str, sent: str) -> None:
     with pytest.raises(RangeError, match=re.escape(f"{wanted} was asked for, {sent} is sent")):
         check_head(wanted, 206, {"Content-Range": sent})
+
+
+def test_what_is_no_answer_may_pass_and_what_leads_nowhere_does_not() -> None:
+    """aiohttp has a status of its own, 400, for bytes that do not begin an answer."""
+    aiohttp = pytest.importorskip("aiohttp", reason="needs the extra wdstream[remote]")
+    told = aiohttp.ClientResponseError(None, (), status=400)
+    assert not may_pass(told)
+    told.__cause__ = aiohttp.http.HttpProcessingError(code=400, message="Bad status line")
+    assert may_pass(told)
+    assert not may_pass(aiohttp.TooManyRedirects(None, ()))
 
 
 def test_the_whole_file_for_a_range() -> None:

@@ -67,6 +67,7 @@ def test_a_process_that_was_forked_meanwhile_does_not_hold_a_brief_lock(tmp_path
     def fork() -> int:
         child = os.fork()
         if child == 0:
+            told.with_name("begun").touch()  # Python has done by now what it does in a forked process
             time.sleep(600)
             os._exit(0)
         return child
@@ -79,7 +80,7 @@ def test_a_process_that_was_forked_meanwhile_does_not_hold_a_brief_lock(tmp_path
             told.with_name("writing").rename(told)
             time.sleep(600 if is_killed else 0)
         os._exit(0)
-    while not told.exists():
+    while not (told.exists() and told.with_name("begun").exists()):
         time.sleep(0.01)
     try:
         if is_killed:

@@ -214,8 +214,10 @@ def test_what_may_not_be_removed_is_said(bucket: str, s3_server: S3Server) -> No
         place.remove(["a"])
 
 
-def test_a_store_that_never_answers_is_a_failure_and_never_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
-    S3Server(1).use(monkeypatch)
+def test_a_store_that_never_answers_is_a_failure_and_never_an_absence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    S3Server(1, tmp_path / "none").use(monkeypatch)
     place = S3Place("s3://bucket/out", attempts=2, first_wait_s=0.001)
     asks: list[Callable[[], object]] = [
         lambda: place.read("a"),

@@ -3,8 +3,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdstream.text.characters import (
+    beyond_ascii,
+    kinds_of,
     normalise_text,
     one_line,
+    other_than_text,
     printable,
     replace_surrogates,
     short_name,
@@ -30,6 +33,8 @@ from wdstream.text.characters import (
         ("\ufd3e\u0661\ufd3f \ufdfa \ufdfc", "\ufd3e\u0661\ufd3f \ufdfa \ufdfc"),  # brackets and signs stay
         ("hy\u00adphen\u00ad\nated\u00ad \r\nword\u00ad", "hyphen-\nated-\nword-"),
         ("no\ufdd0 cha\U0001ffffracters", "no characters"),
+        ("both\x02\ufffe\r\nmarks\x02\rand\ufffe\nends", "both-\n-\nmarks-\nand-\nends"),
+        ("one\r\r\ntwo", "one\n\ntwo"),
         ("", ""),
     ],
 )
@@ -44,6 +49,13 @@ def test_normalise_text_is_stable_and_storable(text: str) -> None:
     assert normalise_text(clean) == clean
     assert clean.encode("utf-8").decode("utf-8") == clean
     assert not set(clean) & set("\r\x00\x02\x0b\x0c\ufffe")
+
+
+def test_kinds_are_all_characters_once() -> None:
+    text = "a\x00 b\na é漢\U0001f600 é\ud83d x\ude00\x7f\x80"
+    assert sorted(kinds_of(text)) == sorted("a\x00 b\né漢\U0001f600\ud83dx\ude00\x7f\x80")
+    assert sorted(beyond_ascii(text)) == sorted("é漢\U0001f600\ud83d\ude00\x80")
+    assert beyond_ascii("plain\r\n") == ""
 
 
 def test_replace_surrogates_leaves_everything_else() -> None:
@@ -89,3 +101,54 @@ def test_a_name_is_one_short_line() -> None:
 @given(st.text(alphabet=st.sampled_from("a \t\r\n\x00\x02\x0b\x0c\x1b\x7f"), max_size=12))
 def test_ascii_text_is_cleaned_like_any_other(text: str) -> None:
     assert normalise_text(text + "\n\u00e9") == f"{normalise_text(text + chr(10) + 'e')[:-1]}\u00e9"
+
+
+SROIE = "72,25,326,25,326,64,72,64,TAN WOON YANN\r\n50,82,440,82,440,121,50,121,BOOK TA .K(TAMAN DAYA) SDN BND\r\n"
+ICDAR = "\ufeff377,117,463,117,465,130,378,130,Genaxis Theatre\r\n374,155,409,155,409,170,374,170,###\r\n"
+YOLO = "0 0.481719 0.634028 0.690625 0.713278\n45 0.736516 0.247188 0.498875 0.476417\n"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("text", [SROIE, ICDAR, YOLO])
+def test_boxes_are_no_text(text: str) -> None:
+    what = "has a box in numbers on each line, not the text of a page: write the words alone, in reading order"
+    assert other_than_text(text.encode()) == what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "12",
+        "1,2,3,4,5,6,7,8,9",  # a line of a table
+        "1,1,2,3,5,8,13,21,34,55",  # each turns as the one before
+        "2, 3, 5, 7, 11, 13, 17, 19, 23",
+        "1 0.00000 1.00000 0.00000 0.00000\n2 1.00000 0.00000 0.00000 0.00000",  # no box has no size
+        "72,25,326,25,326,64,72,64,TOTAL\nand a line of text",
+        "1 0.5 0.5 0.2 0.2",
+        "1 0.95000 0.50000 0.20000 0.20000",  # a box that leaves the picture is none
+        "1 0.12345 0.12345 0.98765 0.98765\n2 0.48172 0.63403 0.69063 0.71328",
+        "-3,5",
+        "A\nB\nC\n",
+    ],
+)
+def test_numbers_are_texts(text: str) -> None:
+    assert other_than_text(text.encode()) is None
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["hello", "Привет мир", "Γειά σου", "नमस्ते दुनिया", "שלום עולם", "สวัสดี"])
+def test_utf_16_is_no_text_where_its_bytes_are_utf_8(text: str, codec: str) -> None:
+    assert other_than_text(text.encode(codec)) == "is UTF-16, or no text: write it as UTF-8"
+    assert other_than_text(text.encode()) is None
+
+
+def test_a_pointer_of_git_lfs_is_no_text() -> None:
+    what = "is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`"
+    assert other_than_text(POINTER.encode()) == what
+    assert other_than_text(POINTER.encode() + b"is what such a file has.\n" * 50) is None
+
+
+def test_nuls_at_the_end_of_a_text_of_a_fixed_length_say_nothing() -> None:
+    assert other_than_text(b"a text".ljust(64, b"\0")) is None
+    assert other_than_text(b"a\0\1t".ljust(64, b"\0")) is not None

@@ -100,3 +100,40 @@ def test_questions_in_lists_and_turns_as_json() -> None:
         row({"image": IMAGE, "questions": ["Q", "R"], "answers": ["A"]})
     said = row({"image": IMAGE, "conversations": '[{"from": "human", "value": "Q"}, {"role": "gpt", "content": "A"}]'})
     assert [s.role for s in said.segments if isinstance(s, TurnSegment)] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        (
+            {"question": "Q?", "answers": None},
+            "'question' has no answer or answers, as .* (question=question,answer=FIELD)",
+        ),
+        (
+            {"question": "Q?", "multiple_choice_answer": "A"},
+            "'question' has no answer or answers: say with a map .* (question=question,answer=multiple_choice_answer)",
+        ),
+        ({"query": "Q?"}, "'query' has no response or label, as .* (question=query,answer=FIELD)"),
+    ],
+)
+def test_a_question_without_an_answer_is_not_said_to_be_the_text(row: dict[str, object], advice: str) -> None:
+    """As in the test splits of DocVQA: `text=question` was advised."""
+    with pytest.raises(RowError, match=advice.replace("(", r"\(").replace(")", r"\)")):
+        read_row({"image": "a.png"} | row)
+
+
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        ({"method": "POST", "body": {"messages": [{"role": "user", "content": "Q"}]}}, "(turns=body.messages)"),
+        ({"filepath": "a.png", "title": "t"}, "(image=filepath,text=title)"),
+        ({"image": IMAGE, "pdf": b"%PDF-1.4", "body": "t"}, "(text=body)"),
+        ({"prompt": "Read", "jpg": IMAGE, "txt": "t"}, "(image=jpg,text=txt)"),
+    ],
+)
+def test_turns_inside_of_a_field_and_images_by_name_are_in_the_map_that_is_advised(
+    row: dict[str, object], advice: str
+) -> None:
+    with pytest.raises(RowError) as caught:
+        read_row(row)
+    assert str(caught.value).endswith(advice)

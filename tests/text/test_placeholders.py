@@ -2,9 +2,10 @@
 
 import pytest
 
+from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Segment, TextSegment
 from wdstream.text.maps.readings import RowReading, RowReadings
-from wdstream.text.placeholders import leading_mark
+from wdstream.text.placeholders import leading_mark, split_text
 
 IMAGE = ImageSegment(index=0)
 
@@ -34,3 +35,13 @@ def test_reports_count_such_texts() -> None:
         "warning: 2 texts begin with <image>, which stands for an image elsewhere; here the image is a part of its "
         "own, and the mark is trained on as text: take it out of the texts"
     ]
+
+
+@pytest.mark.parametrize(
+    "mark", ["<image-placeholder>", "<image_soft_token>", "<IMG_CONTEXT>", "<|media_placeholder|>"]
+)
+def test_marks_of_llava_gemma_internvl_and_kimi_are_not_trained_on_as_text(mark: str) -> None:
+    with pytest.raises(RowError) as caught:
+        split_text(f"{mark}\nRead this.", 1)
+    assert f"the text has {mark}, which looks like a placeholder" in str(caught.value)
+    assert split_text(f"{mark} in code", 0) == (TextSegment(text=f"{mark} in code"),)

@@ -1,6 +1,7 @@
 """What a row may hold besides its text and its images: metadata, and nothing that could be an image."""
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -128,3 +129,87 @@ def test_what_could_be_the_image_of_a_row_that_has_none_is_refused(fields: dict[
 )
 def test_and_what_could_not_is_kept(fields: dict[str, Any]) -> None:
     refuse_unused_images(fields, [])
+
+
+UNIT = np.random.default_rng(0).normal(size=384)
+UNIT /= np.linalg.norm(UNIT)
+PIXELS = np.random.default_rng(0).integers(0, 256, (28, 28))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding": UNIT.tolist()},
+        {"anything": UNIT.tolist()},
+        {"embedding": (UNIT * 7).astype("<f4").tobytes()},
+        {"text_emb": {"ada": UNIT.astype("<f2").tobytes()}},
+        {"minHash": PIXELS.astype("u1").tobytes()},
+        {"input_ids": np.arange(900, dtype="<u2").tobytes()},
+        {"e5": UNIT.astype("<f4").tobytes()},
+        {"e5": UNIT.astype("<f2").tobytes()},
+        {"e5": UNIT.astype("<f8").tobytes()},
+        {"raw": b"\xff\xfe" + bytes(62)},  # as short as a hash
+        {"utf8": "Größe".encode() * 100},
+        {"token_embeddings": [UNIT[:16].tolist()] * 20},
+        {"logits": np.zeros((20, 30))},
+        {"word_boxes": [[0, 0, 9, 0, 9, 9, 0, 9]] * 40},
+        {"xywh": [[0, 0, 9, 9]] * 40},
+        {"ocr_lines": [[10, 10, 200, 10, 200, 30, 10, 30]] * 40},
+        {"page": {"regions": [[10, 10, 200, 10, 200, 30, 10, 30]] * 40}},
+        {"top_logprobs": [[-0.5] * 20] * 30},
+        {"adjacency": [[0, 1] * 6] * 12},
+        {"rle": [7, 250] * 600},
+        {"word_starts": [7, 250] * 600},
+        {"table": [[1.5, 2.0, 3, 4, 5, 6, 7, 8]] * 12},
+        {"attention_mask": [1] * 2000},
+        {"tokens": [7, 250] * 600},
+        {"line_lengths": [72, 200] * 600},
+        {"codes": [65, 128, 300] * 400},  # above 255
+        {"utf": list("Größe".encode()) * 300},
+        {"sentences": [[101, 7, 8], [101, 9]] * 20},
+        {"ner": [["B", "O"] * 8] * 20},
+    ],
+)
+def test_numbers_that_are_no_picture_are_metadata(fields: dict[str, Any]) -> None:
+    refuse_unused_images(fields, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"data": PIXELS.tolist()}, "numbers in 28 rows of 28, as of pixels"),
+        ({"data": (PIXELS / 255).tolist()}, "numbers in 28 rows of 28, as of pixels"),
+        ({"data": [[[1, 2, 3]] * 30] * 20}, "numbers in 20 rows of 30, as of pixels"),
+        ({"data": [[[0.5] * 30] * 20] * 3}, "numbers in 20 rows of 30, as of pixels"),
+        ({"lines": [[0] * 9] * 9}, "numbers in 9 rows of 9, as of pixels"),
+        ({"x": {"y": [[0] * 8] * 8}}, "numbers in 8 rows of 8, as of pixels"),
+        ({"x": json.dumps([[0.5] * 8] * 8)}, "numbers in 8 rows of 8, as of pixels"),
+        ({"data": PIXELS.ravel().tolist()}, "784 numbers from 0 to 255, as of pixels"),
+        ({"data": PIXELS.astype("u1").tobytes()}, "784 bytes that are not text"),
+        ({"data": (PIXELS / 255).astype("<f4").tobytes()}, "3136 bytes that are not text"),
+        ({"data": b"\x93NUMPY\x01\x00" + bytes(500)}, "508 bytes that are not text"),
+        ({"embedding": PNG}, "72 bytes of an image"),
+        ({"embedding": list(PNG)}, "the bytes of an image as a list of 72 numbers"),
+        ({"image_embedding": UNIT.tolist()}, r"\[0.0"),
+        ({"embedding": np.zeros((20, 30, 3))}, r"a picture, array or file \(ndarray\)"),
+    ],
+)
+def test_numbers_that_could_be_pixels_are_refused_without_an_image(fields: dict[str, Any], what: str) -> None:
+    (field,) = fields
+    with pytest.raises(RowError, match=f"field '{field}' holds {what}"):
+        refuse_unused_images(fields, [])
+
+
+def test_a_vector_of_the_image_is_metadata_next_to_it() -> None:
+    refuse_unused_images({"image_embedding": UNIT.astype("<f4").tobytes(), "img_vector": UNIT.tolist()}, USED)
+
+
+def test_a_source_says_where_an_image_is_from_unless_it_is_an_image_here() -> None:
+    fields = {"source": "scans/page.v1.tif"}
+    refuse_unused_images(fields, [RowImage(where="image", name="page_v1.jpg")])
+    with pytest.raises(RowError, match="field 'source' holds"):
+        refuse_unused_images(fields, [])
+    with pytest.raises(RowError, match="field 'source' holds"):
+        refuse_unused_images(fields, USED, is_image_file=lambda name: name == "scans/page.v1.tif")
+    with pytest.raises(RowError, match="field 'source' holds"):
+        refuse_unused_images({"source": JPEG64}, USED)

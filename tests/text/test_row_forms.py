@@ -1,6 +1,7 @@
 """Rows of all forms as segments, images and metadata, and the sentence that a bad one is refused with."""
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -328,3 +329,72 @@ def test_joining_the_segments_gives_the_text_back(pieces: list[str]) -> None:
     joined = "".join(s.text if isinstance(s, TextSegment) else "<image>" for s in segments)
     assert joined == (text if num_images else "")
     assert [s.index for s in segments if isinstance(s, ImageSegment)] == list(range(num_images))
+
+
+@pytest.mark.parametrize(
+    ("row", "names", "meta"),
+    [
+        ({"image": "a.png", "url": "https://i/b.jpg"}, ["a.png"], {"url": "https://i/b.jpg"}),
+        ({"image": "a.png", "image_url": "https://i/b.jpg"}, ["a.png"], {"image_url": "https://i/b.jpg"}),
+        ({"image": PNG, "image_url": "https://i/b.jpg"}, [""], {"image_url": "https://i/b.jpg"}),
+        (
+            {"images": ["a.png", "b.png"], "original_urls": ["https://i/1.jpg", "https://i/2.jpg"]},
+            ["a.png", "b.png"],
+            {"original_urls": ["https://i/1.jpg", "https://i/2.jpg"]},
+        ),
+        ({"image_url": "https://i/b.jpg", "source_url": "https://j/c.jpg"}, ["https://i/b.jpg"], None),
+        ({"image": "a.png", "image_url": "https://i/a.png"}, ["a.png"], {}),
+        ({"file_name": "a.png", "coco_url": "https://i/b.jpg"}, ["a.png"], {"coco_url": "https://i/b.jpg"}),
+        ({"image_local_name": "a.png", "image_url": "https://i/b"}, ["a.png"], {"image_url": "https://i/b"}),
+        # TextVQA and Open Images
+        ({"image": "a.png", "flickr_300k_url": "https://i/b.jpg"}, ["a.png"], {"flickr_300k_url": "https://i/b.jpg"}),
+        ({"image": "a.png", "Thumbnail300KURL": "https://i/b.jpg"}, ["a.png"], {"Thumbnail300KURL": "https://i/b.jpg"}),
+        ({"image": "a.png", "OriginalURL": "https://i/b.jpg"}, ["a.png"], {"OriginalURL": "https://i/b.jpg"}),
+    ],
+)
+def test_a_link_says_where_the_image_of_a_row_is_from(
+    row: dict[str, object], names: list[str], meta: dict[str, object] | None
+) -> None:
+    read = read_row(row | {"text": "A page."})
+    assert [image.name for image in read.images] == names
+    assert meta is None or read.meta == meta
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"url": "https://i/b.jpg"},
+        {"image": "a.png", "second_page": "https://i/b.jpg"},
+        {"image": "a.png", "url": "b.png"},
+        {"image": "a.png", "urls": ["https://i/1.jpg", "https://i/2.jpg"]},
+        {"images": ["a.png", "b.png"], "image_url": "https://i/1.jpg"},
+        {"image": "a.png", "image_path": "b.png"},
+    ],
+)
+def test_a_link_that_may_be_an_image_of_its_own_is_refused(row: dict[str, object]) -> None:
+    with pytest.raises(RowError, match=r"not used|given both"):
+        read_row(row | {"text": "A page."})
+
+
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        # tables that were made of tars, and of page layouts
+        ({"__key__": "a", "__url__": "hf://a/long/name.tar", "jpg": {"bytes": PNG}, "txt": "t"}, "image=jpg,text=txt"),
+        ({"__key__": "a-long-name", "png": PNG, "json": {"text": "t"}}, "image=png,text=FIELD"),
+        ({"image": PNG, "doc_name": "a-long-name.pdf", "words": ["a", "b"]}, "text=words"),
+        ({"image": PNG, "page_url": "https://h/a-long-name", "body": "t"}, "text=body"),
+    ],
+)
+def test_a_row_without_a_known_text_is_refused_with_the_map_that_may_read_it(
+    row: dict[str, object], advice: str
+) -> None:
+    with pytest.raises(RowError, match=rf"say with a map which it is \({re.escape(advice)}\)"):
+        read_row(row)
+
+
+@pytest.mark.parametrize("row", [{"image": "a.png", "text": None}, {"image": "a.png", "caption": None}])
+def test_a_text_that_is_null_is_none(row: dict[str, object]) -> None:
+    """Not a row of no known form: that has no text, which OCR may find."""
+    read = read_row(row)
+    assert ([image.name for image in read.images], read.segments) == (["a.png"], (ImageSegment(index=0),))

@@ -3,9 +3,11 @@
 Spans: text.
 """
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import wait_until
+from wdstream.text import template_renderer
 from wdstream.text.template_renderer import Answer, TemplateRenderer
 
 MEMORY = "1024 MB of memory"
@@ -169,3 +172,23 @@ def test_nothing_outlives_its_process() -> None:
             return True
 
     wait_until(has_ended, "the end of the process that renders")
+
+
+def test_what_comes_byte_by_byte_has_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_renderer, "WAIT_SECONDS", 1.0)
+    reading, writing = os.pipe()
+    is_read = threading.Event()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as stream:
+            for _ in range(200):
+                stream.write(b"x")
+                if is_read.wait(0.05):
+                    break
+            stream.write(b"\n")
+
+    with os.fdopen(reading, "rb", buffering=0) as stream, ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        assert template_renderer._read_line(stream) is None
+        is_read.set()
+        written.result()

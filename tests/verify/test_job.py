@@ -3,6 +3,8 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,3 +249,14 @@ def test_the_command(shards: Path) -> None:
 def test_strict_counts_what_is_to_be_looked_at(copies: Path) -> None:
     assert run(str(copies)).returncode == 0
     assert run(str(copies), "--strict").returncode == 1
+
+
+@pytest.mark.parametrize("limit", [12, 24])
+def test_too_few_files_that_may_be_open_are_one_line_and_no_damage(sound: Path, limit: int) -> None:
+    command = f"ulimit -n {limit}; exec {sys.executable} -m wdstream verify {sound} --workers 2"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith("wdstream: ")
+    assert "Too many open files" in line and "raise the limit (ulimit -n 4096)" in line
+    assert "damaged" not in done.stdout

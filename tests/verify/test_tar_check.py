@@ -53,7 +53,16 @@ def test_what_cannot_be_read_is_found_and_the_rest_is_checked(shards: Path) -> N
         ("not readable", "index/metadata.source.npy"),
         ("not readable", "shard-000001.tar"),
     }
+    assert (report.num_damaged, report.num_unread, report.num_doubtful) == (1, 2, 0)
     assert report.num_samples == 3  # one of two in the first, none of the second, two of the third
+
+
+def test_a_command_that_could_not_read_all_ends_with_1_and_calls_nothing_damaged(shards: Path) -> None:
+    with serving(shards) as server:
+        server.answers = {"/shard-000001.tar": 403}
+        done = run(server.url, "--workers", "1")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith(" GB read: 0 damaged, 1 not readable, 0 to look at")
 
 
 def test_an_index_json_that_was_damaged_on_its_way_is_asked_for_again(shards: Path) -> None:
@@ -73,7 +82,7 @@ def test_files_of_another_user_are_not_taken_for_damage(shards: Path) -> None:
     for name in names:
         (shards / name).chmod(0)
     report = verify_as_nobody(shards)
-    assert report["exit"] == 1
+    assert (report["exit"], report["damaged"], report["not_read"]) == (1, 0, 4)
     assert sorted({(finding["kind"], finding["file"]) for finding in report["findings"]}) == sorted(
         ("not readable", name) for name in names
     )
@@ -89,7 +98,7 @@ def verify_as_nobody(shards: Path) -> dict[str, Any]:
         "verify_shards('.', options=VerifyOptions(workers=1))\n"
         "if os.getuid() == 0: os.setgid(65534), os.setuid(65534)\n"
         "report = verify_shards('.', options=VerifyOptions(workers=1))\n"
-        "print(json.dumps(report.as_dict() | {'exit': int(report.num_damaged > 0)}))\n"
+        "print(json.dumps(report.as_dict() | {'exit': int(report.num_unread > 0)}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shards)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

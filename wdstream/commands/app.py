@@ -10,26 +10,18 @@ from typer.core import TyperGroup
 
 from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run, run_reports, verify
 from wdstream.commands.paths import PathsApp
-from wdstream.errors import ConfigError, WdstreamError, file_trouble
+from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of
 from wdstream.report.console import show_every_character, show_log, shown_text
 
 
 class Commands(TyperGroup):
-    """The commands; Ctrl-C ends each with what it says about continuing, where typer would end it without a word."""
+    """The commands, and what to write where somebody asks for one by another name."""
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]  # as below
         """The command by its name; training, which is none of them, is looked for under its own."""
         if args[0] == "train":
             ctx.fail("training is `wdstream launch CFG`, or `accelerate launch -m wdstream.train CFG`")
         return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # any context of a command is one
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as stopped:
-            _complain(str(stopped) or "interrupted")
-            raise typer.Exit(130) from stopped
 
 
 app = PathsApp(
@@ -81,31 +73,41 @@ def demo_command(
     run_demo(pages, work)
 
 
-app.command("make-shards")(make_shards.make_shards_command)
-app.command("index")(make_shards.index_command)
-app.command("lengths")(make_shards.lengths_command)
-app.command("reshard")(reshard.reshard_command)
-app.command("split")(curation.split_command)
-app.command("dedup")(reshard.dedup_command)
-app.add_typer(reshard.export_app, name="export")
-app.command("verify")(verify.verify_command)
-app.command("info")(curation.info_command)
-app.command("extract")(curation.extract_command)
-app.command("plan")(plan.plan_command)
-app.command("digest")(plan.digest_command)
-app.command("show")(plan.show_command)
-app.command("where")(plan.where_command)
-app.command("launch", context_settings=run.PASSED_ON)(run.launch_run_command)
-app.command("trace")(inspect.trace_command)
-app.add_typer(run_reports.run_app, name="run")
-app.command("audit")(inspect.audit_command)
-app.command("evaluate")(inspect.evaluate_command)
-app.command("chat")(inspect.chat_command)
-app.add_typer(model.model_app, name="model")
-app.command("make-tiny-model")(make_tiny_model_command)
-app.command("doctor")(inspect.doctor_command)
-app.add_typer(inspect.cache_app, name="cache")
-app.command("demo")(demo_command)
+# Under the headings of `wdstream --help`, in the order of use.
+_TRY, _MAKE, _LOOK, _PLAN, _TRAIN, _MODELS = (
+    "To try it",
+    "Shards from pages, shards from shards",
+    "What is in shards and caches",
+    "The plan",
+    "Training",
+    "Models",
+)
+
+app.command("demo", rich_help_panel=_TRY)(demo_command)
+app.command("make-tiny-model", rich_help_panel=_TRY)(make_tiny_model_command)
+app.command("make-shards", rich_help_panel=_MAKE)(make_shards.make_shards_command)
+app.command("index", rich_help_panel=_MAKE)(make_shards.index_command)
+app.command("lengths", rich_help_panel=_MAKE)(make_shards.lengths_command)
+app.command("split", rich_help_panel=_MAKE)(curation.split_command)
+app.command("dedup", rich_help_panel=_MAKE)(reshard.dedup_command)
+app.command("reshard", rich_help_panel=_MAKE)(reshard.reshard_command)
+app.add_typer(reshard.export_app, name="export", rich_help_panel=_MAKE)
+app.command("verify", rich_help_panel=_LOOK)(verify.verify_command)
+app.command("info", rich_help_panel=_LOOK)(curation.info_command)
+app.command("extract", rich_help_panel=_LOOK)(curation.extract_command)
+app.add_typer(inspect.cache_app, name="cache", rich_help_panel=_LOOK)
+app.command("plan", rich_help_panel=_PLAN)(plan.plan_command)
+app.command("show", rich_help_panel=_PLAN)(plan.show_command)
+app.command("where", rich_help_panel=_PLAN)(plan.where_command)
+app.command("digest", rich_help_panel=_PLAN)(plan.digest_command)
+app.command("launch", context_settings=run.PASSED_ON, rich_help_panel=_TRAIN)(run.launch_run_command)
+app.add_typer(run_reports.run_app, name="run", rich_help_panel=_TRAIN)
+app.command("trace", rich_help_panel=_TRAIN)(inspect.trace_command)
+app.command("audit", rich_help_panel=_TRAIN)(inspect.audit_command)
+app.command("evaluate", rich_help_panel=_TRAIN)(inspect.evaluate_command)
+app.command("chat", rich_help_panel=_MODELS)(inspect.chat_command)
+app.command("doctor", rich_help_panel=_MODELS)(inspect.doctor_command)
+app.add_typer(model.model_app, name="model", rich_help_panel=_MODELS)
 
 
 def _complain(message: str) -> None:
@@ -114,15 +116,24 @@ def _complain(message: str) -> None:
 
 
 def main() -> None:
-    """Run the command; an error meant for the user becomes one message, exit status 2 for a usage error, else 1."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    show_every_character()
-    show_log()
+    """Run the command; an error meant for the user becomes one message, exit status 2 for a usage error, else 1.
+
+    Ctrl-C ends it with what it says about continuing, and status 130.
+    """
     try:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        show_every_character()
+        show_log()
         app()
-    except WdstreamError as error:
-        _complain(str(error))
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except OSError as error:
-        _complain(file_trouble(error))
-        sys.exit(1)
+    except BaseException as error:
+        stopped = interrupt_of(error)
+        if stopped is not None:  # which typer ends without a word
+            _complain(str(stopped) or "interrupted")
+            sys.exit(130)
+        if isinstance(error, WdstreamError):
+            _complain(str(error))
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
+        if isinstance(error, OSError):
+            _complain(file_trouble(error))
+            sys.exit(1)
+        raise

@@ -46,7 +46,24 @@ def takes_options(model: type[Settings]) -> Callable[[C], C]:
 
 
 class OptionsCommand(TyperCommand):
-    """A command whose help is plain text: arguments, then options under the headings that they have."""
+    """A command whose help is plain text: arguments, then options under the headings that they have. An option that
+    takes one value is refused where it has two, of which one would be passed over."""
+
+    def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # of typer's own click
+        """The parser of the command's line."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            options, others, order = parse(args=args)
+            for option in order:
+                takes_one = getattr(option, "is_flag", None) is False and not option.multiple
+                if takes_one and order.count(option) > 1:
+                    ctx.fail(f"{option.opts[0]} is there {order.count(option)} times: give it once")
+            return options, others, order
+
+        parser.parse_args = parse_args  # type: ignore[method-assign]
+        return parser
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # of typer's own click
         """Write usage, text and options; typer's tables cut names where a terminal is narrow."""

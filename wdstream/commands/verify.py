@@ -26,7 +26,8 @@ def verify_command(
     """Read shards from end to end, and say whether they are what was written and fit to train on.
 
     Tars, checksums, the index and its columns, images, duplicate pages, odd text. Nothing is changed. Exit status 1
-    when anything is damaged. A part of the check (--part) ends with 0 whatever it finds; --merge tells it.
+    when anything is damaged, or cannot be read. A part of the check (--part) ends with 0 whatever it finds; --merge
+    tells it.
     """
     chosen = VerifyOptions.of(options, are_options=True)
     if chosen.part is not None:
@@ -42,7 +43,7 @@ def verify_command(
         typer.echo(json.dumps(report.as_dict(), indent=2))
     else:
         report.print(console)
-    if report.num_damaged or (strict and report.num_doubtful):
+    if report.num_damaged or report.num_unread or (strict and report.num_doubtful):
         raise typer.Exit(1)
 
 

@@ -6,7 +6,7 @@ from textwrap import indent
 from typing import Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from wdstream.config.idle import idle_settings
 from wdstream.config.other_names import OTHER_NAMES
@@ -19,6 +19,7 @@ from wdstream.plan.held_out import Split
 from wdstream.plan.settings import PlanSettings, WhereText
 from wdstream.settings import Settings, expanded
 from wdstream.shards.layout import KeyRule
+from wdstream.storage.addresses import kept_url
 from wdstream.storage.cache.settings import CacheSettings
 from wdstream.storage.settings import ReadSettings
 from wdstream.text.maps.field_map import FieldMap
@@ -56,6 +57,11 @@ class DatasetConfig(Settings):
     def _is_written_out(cls, path: str) -> str:
         return path if path.startswith("pipe:") else expanded(path)
 
+    @field_serializer("path", when_used="json")
+    def _is_kept(self, path: str) -> str:
+        """For run.json and trackers."""
+        return kept_url(path)
+
     @model_validator(mode="after")
     def _has_path_or_datasets(self) -> "DatasetConfig":
         if bool(self.path) == bool(self.datasets):
@@ -81,7 +87,7 @@ def leaf_datasets(entries: Iterable[DatasetConfig]) -> Iterator[DatasetConfig]:
 
 def set_name(entry: DatasetConfig) -> str:
     """How a dataset or an evaluation set is called in reports and settings."""
-    return entry.name or Path(entry.path).name or "mix"
+    return entry.name or Path(kept_url(entry.path)).name or "mix"
 
 
 class StreamingConfig(Settings):

@@ -104,12 +104,8 @@ def read_images(folder: ModelFolder, vision: Json, block: MarkedBlock) -> Resize
             f"{vision['pooling_kernel_size']} in config.json (vision_config), {patch} and {pooling} "
             "in the image processor's settings; take the settings of one model"
         )
-    if settings.get("do_normalize"):
-        raise FamilyError(f"{folder.path}: the image processor's settings switch do_normalize on; remove the key")
     most = int(settings.get("max_soft_tokens", 280))
-    pixels = ProcessorSettings(
-        mean=(0.0,) * CHANNELS, std=(1.0,) * CHANNELS, resample=ProcessorSettings.read(folder).resample
-    )
+    pixels = ProcessorSettings.read(folder, normalises=False)
     return ResizedImages(
         family="gemma4",
         rule=BudgetSize(factor=patch * pooling, max_blocks=most),

@@ -13,7 +13,7 @@ from wdstream.families.shared.attention import MropePositions
 from wdstream.families.shared.images import MarkedBlock
 from wdstream.families.shared.model_folder import Json, ModelFolder, language_shape, merging_tower_shape, narrowed_tower
 from wdstream.families.shared.resize_rules import enlarge_both
-from wdstream.families.shared.resized import read_merged_patches
+from wdstream.families.shared.resized import area_bounds, read_merged_patches
 from wdstream.plan.deal import training_flops
 
 _BOUNDS = (112 * 112, 28 * 28 * 15000)
@@ -41,9 +41,8 @@ class Glm4v(Family):
         self.image_id = self.require_token("<|image|>", config.get("image_token_id"))
         start = self.require_token("<|begin_of_image|>", config.get("image_start_token_id"))
         end = self.require_token("<|end_of_image|>", config.get("image_end_token_id"))
-        size, frames = settings.get("size") or {}, int(settings.get("temporal_patch_size", 2))
-        least = size.get("shortest_edge") or _BOUNDS[0]
-        most = size.get("longest_edge") or _BOUNDS[1]
+        frames = int(settings.get("temporal_patch_size", 2))
+        least, most = area_bounds({"size": settings.get("size")}, _BOUNDS)  # this processor reads nothing else
         self.images = read_merged_patches(
             folder,
             family=name,

@@ -22,7 +22,7 @@ from wdstream.make_shards.record import ShardRecord, record_path
 from wdstream.make_shards.token_counts import TextCounts, open_counter
 from wdstream.raw.images import ImageSource, single_image
 from wdstream.raw.page_language import PageLanguages
-from wdstream.raw.reading import Reading, merge_digests, reading
+from wdstream.raw.reading import Reading, merge_digests, reading, refuse_pointer
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, PageReader, RawFile
 from wdstream.shards.layout import ShardPaths
@@ -178,6 +178,7 @@ class ShardBuilder:
                 return BuiltPage()
             page, misnamed = self._languages.named(stored.page)
             counts = self._counter.count([page])[0] if self._counter else None
+            mark = leading_mark(page.segments)
             return BuiltPage(
                 key=page.key,
                 members=members_from_page(page, stored.extensions),
@@ -185,7 +186,7 @@ class ShardBuilder:
                 counts=counts,
                 dropped=page.meta.get("text_dropped", {}),
                 misnamed=misnamed,
-                reading=replace(stored.reading, mark=leading_mark(page.segments)),
+                reading=replace(stored.reading, mark=mark) if mark else stored.reading,
             )
         except Exception as error:
             return self._refused(error)
@@ -270,19 +271,20 @@ def survey_files(job: Job, raw: Path, on_page: OnPage, options: MakeShardsOption
     """
     skips: Mapping[int, str] = {skip.item: skip.reason for skip in job.skips}
     files: list[RawFile] = []
-    for number, item in enumerate(job.items):
-        if number in skips:
-            files.append(item.file._replace(reason=skips[number]))
-            continue
-        on_page(number, None)
-        try:
-            with reading(raw, options) as current:
-                current.on_progress = partial(on_page, number, None)
+    with reading(raw, options, with_digests=False) as current:
+        for number, item in enumerate(job.items):
+            if number in skips:
+                files.append(item.file._replace(reason=skips[number]))
+                continue
+            on_page(number, None)
+            current.on_progress = partial(on_page, number, None)
+            try:
+                refuse_pointer(raw / item.file.path, item.file.num_bytes)
                 num_pages, marks = source_of_kind(item.file.kind).survey(raw / item.file.path)
-        except Exception as error:
-            files.append(item.file._replace(reason=_reason(error, options.memory_limit_mb)))
-        else:
-            files.append(item.file._replace(num_pages=num_pages, marks=marks))
+            except Exception as error:
+                files.append(item.file._replace(reason=_reason(error, options.memory_limit_mb)))
+            else:
+                files.append(item.file._replace(num_pages=num_pages, marks=marks))
     return files
 
 

@@ -13,7 +13,7 @@ from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.make_shards.token_counts import TextCounts
 from wdstream.shards.writer import SampleEntry
 from wdstream.storage.atomic import atomic_write
-from wdstream.text.maps.readings import RowReading
+from wdstream.text.maps.readings import NO_READING, RowReading
 
 KEPT_FILES = "kept-*"
 
@@ -42,7 +42,7 @@ class BuiltPage:
     dropped: Mapping[str, int] = field(default_factory=dict)
     misnamed: str = ""
     read: Mapping[str, str] = field(default_factory=dict)
-    reading: RowReading = field(default_factory=RowReading)
+    reading: RowReading = NO_READING
     reason: str | None = None
 
     def keep(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards.indexing import add_tokens
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.make_shards.manifest import QUARANTINE
-from wdstream.make_shards.reasons import examples_of, kind_of_reason
+from wdstream.make_shards.reasons import examples_of, help_for_ignored, kind_of_reason
 from wdstream.make_shards.record import ShardRecord, remove_readings
 from wdstream.make_shards.record_sums import RecordSums
 from wdstream.make_shards.stores.output import Output
@@ -191,6 +191,7 @@ class MakeShardsReport:
             yield f"{self.left_to_rows:,} images left to the rows that name them"
         if self.ignored:
             yield "ignored: " + ", ".join(f"{count:,} {suffix}" for suffix, count in self.ignored.items())
+            yield from help_for_ignored(self.ignored)
         yield from self.texts_left.remarks()
         if self.outputs:
             yield f"passed over, as wdstream wrote them: {_listed(self.outputs)}"

@@ -5,7 +5,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from wdstream.shards.samples.told import reading_of_sample
 from wdstream.shards.tar_folder import OnBytes, OnFiles, TarFolder
 from wdstream.shards.token_columns import write_paragraphs, write_token_column
 from wdstream.storage.engines.mapping import on_every_machine
+from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import LOCAL, EngineSettings
 from wdstream.text.maps.readings import RowReadings, marked_as_text
 from wdstream.text.placeholders import leading_mark
@@ -216,18 +217,11 @@ def index_folder(
         ShardError: a tar cannot serve as a shard or is not as it was, or there is nothing to train on.
     """
     counter = open_counter(tokenizer, with_paragraphs=paragraphs, allow_tokens=allow_tokens)
-    with set_to_index(shards, out) as (of, tars):
-        index = TarFolder(
-            of.folder,
-            image_size,
-            rules,
-            workers=workers,
-            engine=engine,
-            recorded=recorded_digests(of.folder),
-            on_progress=on_progress,
-            tars=tars,
-            keep=None if of.copy is None else of.copy.send,
-        ).index(rebuild=rebuild, accept_changed=accept_changed)
+    with tars_to_describe(shards, out, rules=rules, workers=workers, engine=engine, on_progress=on_progress) as (
+        of,
+        tars,
+    ):
+        index = tars.index(rebuild=rebuild, accept_changed=accept_changed)
         recorded = _write_recorded_tokens(index) if index.is_new or index.notes else []
         opened = of.open()
         is_here = engine.engine == "local"
@@ -247,6 +241,36 @@ def index_folder(
         )
     told = replace(index, address=of.address, notes=tuple(map(of.as_output, index.notes)))
     return FolderReport(index=told, tokens=tokens and replace(tokens, folder=of.address), notes=notes)
+
+
+@contextmanager
+def tars_to_describe(
+    shards: Path | str,
+    out: Path | str | None,
+    part: WorkPart | None = None,
+    *,
+    rules: TarRules,
+    workers: int | None,
+    engine: EngineSettings,
+    on_progress: OnBytes | None,
+) -> Iterator[tuple[SetFolder, TarFolder]]:
+    """The folder of an index for the block, and the tars that are described there; arguments as of `index_folder`, or
+    of `index_part`."""
+    with set_to_index(shards, out, part=part) as (of, tars):
+        yield (
+            of,
+            TarFolder(
+                of.folder,
+                image_size,
+                rules,
+                workers=workers,
+                engine=engine,
+                recorded=recorded_digests(of.folder),
+                on_progress=on_progress,
+                tars=tars,
+                keep=None if of.copy is None else of.copy.send,
+            ),
+        )
 
 
 def _write_recorded_tokens(index: IndexReport) -> list[str]:
@@ -291,7 +315,7 @@ def _how_read(shards: Shards) -> Iterator[str]:
     if (Path(shards.path) / STATE_FOLDER).is_dir():
         return  # make-shards made them, and said so
     readings = RowReadings()
-    rows = np.unique(np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int)).tolist()
+    rows = sorted({*np.linspace(0, len(shards) - 1, min(len(shards), _ROWS_LOOKED_AT)).astype(int).tolist()})
     for row, sample in zip(rows, shards.read_many(rows), strict=True):
         if not isinstance(sample, PageError):
             readings.add(shards.shard_name(row), reading_of_sample(*sample, shards.rules))

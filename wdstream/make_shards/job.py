@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from wdstream.errors import ConfigError, ShardError
+from wdstream.errors import ConfigError, write_trouble
 from wdstream.make_shards.changes import StaleShards, differing, find_stale, moved_files, save_stamps
 from wdstream.make_shards.engines.engine import JobEngine, job_engine
 from wdstream.make_shards.engines.merge import bring_parts, refuse_missing
@@ -26,6 +26,7 @@ from wdstream.make_shards.manifest import (
 )
 from wdstream.make_shards.map_check import check_map
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.make_shards.reasons import help_for_ignored
 from wdstream.make_shards.record import STATE_FOLDER, ShardRecord, load_record, record_path
 from wdstream.make_shards.stores.output import Output, opened_output
 from wdstream.make_shards.survey.shard_plan import ShardPlan
@@ -43,6 +44,7 @@ from wdstream.shards.meta import is_complete
 from wdstream.storage.engines.part_locks import remove_part_notes, saving
 from wdstream.storage.engines.ray_cluster import import_ray
 from wdstream.storage.places import local_folder
+from wdstream.text.characters import short_name
 
 
 class MakeShardsStopped(KeyboardInterrupt):
@@ -145,10 +147,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ShardError(
-            f"{out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
-            "command again: it continues"
-        ) from error
+        raise write_trouble(out, error) from error
 
 
 def _list(raw: Path, out: Path, options: MakeShardsOptions, on_found: Callable[[int], None] | None = None) -> Listing:
@@ -167,8 +166,14 @@ def _list(raw: Path, out: Path, options: MakeShardsOptions, on_found: Callable[[
     )
     if not listing.files:
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.items()) or "no files"
+        advice = "".join(f"; {line}" for line in help_for_ignored(listing.ignored))
+        trouble = [f"{short_name(path)} {reason}" for path, reason in listing.unreadable]
+        advice += "".join(f"; {line}" for line in trouble[:1]) + (
+            f", and {len(trouble) - 1:,} more" if trouble[1:] else ""
+        )
+        read = ", ".join(known_suffixes())
         raise ConfigError(
-            f"{shown_raw(raw)}: no file to read pages from, such as {', '.join(known_suffixes())} (found {ignored})"
+            f"{shown_raw(raw)}: no file to read pages from: found {ignored}{advice} (files that are read: {read})"
         )
     for kind in listing.kinds:
         source_of_kind(kind).check_installed()

@@ -108,7 +108,7 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """What is sent to a process."""
         tree = {name: getattr(self, name) for name in self.__slots__}
-        lists = {"items": [item.to_json() for item in self.items], "skips": [asdict(skip) for skip in self.skips]}
+        lists = {"items": self.items, "skips": [asdict(skip) for skip in self.skips]}
         return {**tree, **lists}
 
     @classmethod

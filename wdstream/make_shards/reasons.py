@@ -1,11 +1,15 @@
-"""Reasons of what is quarantined, as a report has them: counted by kind, and one of each in full, with what helps."""
+"""Reasons of what is quarantined, as a report has them: counted by kind, and one of each in full, with what helps; and
+what helps with files of formats that are not read.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from wdstream.make_shards.jobs import Quarantined
+from wdstream.raw.registry import known_suffixes
 from wdstream.text.characters import short_name
+from wdstream.text.image_names import IMAGE_SUFFIXES
 
 _REASON_END = re.compile(r"[:;(]")
 _SAMPLE = re.compile(r"\A(?:(?:chat )?(?:sample|row|page)) '.*?':? ", re.DOTALL)
@@ -19,6 +23,55 @@ _NO_TEXT_HELPS = (
     "what helps where pages have no text: --ocr tesseract or rapidocr reads their pictures, --text-from FOLDER/ takes "
     "texts from a folder, --keep-empty keeps pages without"
 )
+_OTHER_FORMATS: tuple[tuple[str, str], ...] = (
+    (".zip .7z .rar .cbz .cbr", "unpack it, or write what is in it as tars"),
+    (
+        ".gz .bz2 .xz .zst .zstd .lz4 .br .lzma .z",
+        "unpack it: compressed, only rows in JSON (.jsonl.gz), tars (.tar.gz) and .pdf.gz are read",
+    ),
+    (
+        ".mds .tfrecord .tfrecords .tfrec .mdb .lmdb .h5 .hdf5 .npz .npy .pkl .pickle .pt .lance .beton .rec .bin "
+        ".msgpack .avro .orc .sqlite .sqlite3 .mat",
+        "write its samples as tars, parquet or JSONL with the library that wrote it, or read it by a function of yours "
+        "(--source SUFFIX=MODULE:FUNCTION)",
+    ),
+    (".docx .doc .pptx .ppt .xlsx .xls .odt .odp .epub .rtf .ps .xps", "print it to PDF"),
+    (".djvu .djv", "convert it to PDF"),
+    (" ".join(f".{suffix}" for suffix in IMAGE_SUFFIXES), "convert it to PNG or JPEG"),
+    (
+        ".json",
+        "it holds no rows (an array of objects, or one on each line); of annotations as COCO's or FUNSD's, write a row "
+        "with the text of each image",
+    ),
+    (
+        ".csv .tsv",
+        "its first line names no column of images: call that column image; --image-folder says where they are",
+    ),
+    (".jsonlines .jl .ldjson", "where each line is an object, call it .jsonl"),
+    (".mmd .tex .latex .rst .lab .gt", "where it is the text of an image, call it .txt or .md"),
+)
+"""What helps with files that are not read, by suffix."""
+_OF_CONTENT = (".json", ".csv", ".tsv")
+_PART = re.compile(r"(\.tf[a-z]+)-\d+-of-\d+")
+
+
+_PIECE = re.compile(r"\.(?:\d{3}|z\d\d|part[-_.]?(?:\d+|[a-z]{2}))")
+_FIRST_PIECE, _PIECE_OF_SPLIT = ".aa", re.compile(r"\.[a-z]{2}")
+
+
+def help_for_ignored(ignored: Mapping[str, int]) -> Iterator[str]:
+    """What helps with the suffixes of files that are not read, of which there are as many as `ignored` says."""
+    plain = {_PART.sub(r"\1", suffix): None for suffix in ignored}
+    left = [suffix for suffix in plain if suffix not in known_suffixes() or suffix in _OF_CONTENT]
+    for suffixes, advice in _OTHER_FORMATS:
+        found = [suffix for suffix in left if suffix in suffixes.split()]
+        left = [suffix for suffix in left if suffix not in found]
+        if found:
+            yield f"{', '.join(found)}: {advice}"
+    pieces = [suffix for suffix in left if _PIECE.fullmatch(suffix)]
+    pieces += [suffix for suffix in left if _FIRST_PIECE in left and _PIECE_OF_SPLIT.fullmatch(suffix)]
+    if pieces:
+        yield f"{pieces[0]}: join the pieces of a file first, in order (cat NAME.* > NAME)"
 
 
 def kind_of_reason(reason: str) -> str:

@@ -1,18 +1,17 @@
-"""One process of make-shards, `python -m wdstream.make_shards.worker_main CELL`: jobs on stdin, messages on stdout,
-as JSON.
+"""One process of make-shards, started by process.py: jobs on stdin, messages on stdout, as JSON.
 
-It writes down each page before it reads it (`PageCell`; CELL is its descriptor), so that a page that kills it
+It writes down each page before it reads it (`PageCell`; its descriptor is the argument), so that a page that kills it
 is known, and says every second that it runs, so that one that was stopped is noticed. It dies with the process that
 started it: a thread waits for more jobs, and the end of stdin ends everything at once.
 """
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import queue
 import resource
-import signal
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from wdstream.make_shards.stores.output import send_shard
 from wdstream.raw.reading import sign_of_life
 from wdstream.raw.remote.access import raw_folder
 from wdstream.storage.places import open_place
+from wdstream.storage.processes import ignore_interrupts
 
 _SIGN_OF_LIFE_S = 1.0
 _TOLD_AT_ONCE = 64
@@ -82,7 +82,7 @@ def serve() -> None:
     # A library that prints must not speak in between: stdout becomes stderr, and messages keep the pipe.
     messages = Messages(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the parent to handle
+    ignore_interrupts()
     setup: Setup = json.loads(sys.stdin.readline())
     life = ExitStack()  # for as long as the process lives
     raw, out, options = _raw_pages(setup, life), Path(setup["out"]), MakeShardsOptions.of(setup["options"])
@@ -94,13 +94,13 @@ def serve() -> None:
     pages = _Pages(inherited_cell(sys.argv[1]), messages)
     builder: ShardBuilder | None = None
     store = open_place(setup["store"]) if setup["store"] else None
+    gc.freeze()  # to look for garbage among all that was imported takes as long as some hundreds of small images
     while True:
         job = Job.from_json(json.loads(jobs.get()))
         pages.begin(job)
         try:
             if job.kind == "survey":
-                files = survey_files(job, raw, pages.on_page, options)
-                messages.send({"done": [*files]})
+                messages.send({"done": [*survey_files(job, raw, pages.on_page, options)]})
                 continue
             builder = builder or ShardBuilder(raw, out, options, pages.on_page)
             (builder.build if job.kind == "shard" else builder.keep)(job)
@@ -146,7 +146,3 @@ def _say_alive(messages: Messages) -> None:
 def _limit_memory(limit_mb: int) -> None:
     with contextlib.suppress(ValueError, OSError):  # a system that cannot limit the address space runs without
         resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
-
-
-if __name__ == "__main__":
-    serve()

@@ -16,6 +16,7 @@ from wdstream.make_shards.jobs import Job, Setup, WorkerMessage
 from wdstream.make_shards.process import Clock, Loss, Process
 from wdstream.make_shards.recovery import Recovery
 from wdstream.raw.source import RawFile
+from wdstream.storage.processes import interrupts_wait
 
 _WAIT_S = 0.5
 _MOST_FAILED_STARTS = {False: 5, True: 50}
@@ -118,8 +119,9 @@ class Workers:
         for worker in self._idle():
             job = next((job for job in pending if worker.is_fresh or not job.is_alone), None)
             if worker.is_ready and job is not None:
-                pending.remove(job)
-                worker.give(job)
+                with interrupts_wait():
+                    pending.remove(job)
+                    worker.give(job)
         idle = self._idle()
         wanted = len(pending) - len(idle)
         # Only losses make jobs that are done alone; there may be many thousands of others.
@@ -129,9 +131,10 @@ class Workers:
             if idle and len(self._workers) == self._num_workers:
                 self._remove(idle[0])  # in favour of one that has done nothing yet
         for _ in range(min(wanted, self._num_workers - len(self._workers))):
-            worker = Process(self._setup, self._keep_open, self._clock)
-            self._workers.append(worker)
-            self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
+            with interrupts_wait():
+                worker = Process(self._setup, self._keep_open, self._clock)
+                self._workers.append(worker)
+                self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
 
     def _idle(self) -> list[Process]:
         return [worker for worker in self._workers if worker.job is None]

@@ -30,6 +30,7 @@ from wdstream.raw.tars.samples import RawSample
 from wdstream.records import Failure, Page
 from wdstream.shards.layout import KeyRule, prefixed_key
 from wdstream.shards.samples.told import reading_of_sample
+from wdstream.storage.addresses import shown_url
 from wdstream.text.maps.readings import RowReadings
 from wdstream.text.placeholders import leading_mark
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
@@ -199,8 +200,9 @@ class Lane:
         is_empty = self._opened - self._measured > share * (buffer + 1)
         if is_empty or self._measured - self._fitted > 2 * share:
             raise ShardError(
-                f"lane {self._number}: no page of its {share} shards can be trained on, last {url}; the warnings above "
-                "say why for each page, if there are any: mend or leave out these shards, or use fewer lanes"
+                f"lane {self._number}: no page of its {share} shards can be trained on, last {shown_url(url)}; the "
+                "warnings above say why for each page, if there are any: mend or leave out these shards, or use fewer "
+                "lanes"
             )
         self._opened += 1
         return self._open_stream(url)

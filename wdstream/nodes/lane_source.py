@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from wdstream.errors import PlanError, StateError
+from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.lane import Lane, LaneSettings
 from wdstream.nodes.measure import MeasuredPage, PageMeasurer
 from wdstream.nodes.node import JsonState, Stage, State, check_tars
@@ -74,6 +75,8 @@ class LaneSource(Stage[LanePack]):
             raise TypeError(f"LaneSource: settings: expected LaneSettings(...); got {settings!r:.80}")
         if not isinstance(world, World):
             raise TypeError(f"LaneSource: world: expected World(rank=..., size=...); got {world!r:.80}")
+        if open_stream is None:
+            refuse_apart(urls, settings.key_rule)
         check_even(settings.global_batch_size, world_size=world.size)
         if settings.lanes % world.size:
             raise PlanError(

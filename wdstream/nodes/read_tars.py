@@ -18,6 +18,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.node import Stage, State, check_tars
 from wdstream.nodes.tar_urls import OpenStream, open_url
 from wdstream.raw.tars.samples import RawSample, read_samples
@@ -51,10 +52,12 @@ class ReadTars(Stage[RawSample]):
         check_tars(urls, self.name)
         if keys not in KEY_RULES:
             raise ValueError(f"{self.name}: keys={keys!r}, expected one of {', '.join(map(repr, KEY_RULES))}")
+        if open_stream is None:
+            refuse_apart(urls, keys)
         self.urls = urls
         self._keys = keys
         self._open_stream = open_stream or open_url
-        self._told: set[str] = set()  # tars whose repeated keys were said
+        self._told: set[str] = set()  # tars of which all was said
 
     def reset(self, initial_state: State | None = None) -> None:
         """Open at a saved place, or at the first sample of the first tar."""
@@ -122,19 +125,24 @@ class ReadTars(Stage[RawSample]):
                 fault = f"the rest of the tar, from byte {end} on, is passed over: {sample}"
                 yield RawSample(f"rest@{end}", {}, end, url, fault, end)
                 return
-            if halves.add(sample.key, sample.members):
+            is_apart = halves.add(sample.key, sample.members)
+            if (stray := halves.add_strays(sample.strays)) or is_apart:
                 raise ShardError(
-                    f"{shown_url(url)}: the image and the text of {sample.key!r} are apart, and neither would be "
-                    "trained on with the other: the members of a sample have one name and are neighbours; "
-                    "sort the tar by name"
+                    f"{shown_url(url)}: the image and the text of {stray or sample.key!r} are apart, and neither would "
+                    "be trained on with the other: the members of a sample have one name, each with a suffix, and are "
+                    "neighbours; sort the tar by name"
                 )
             end = sample.end
             yield sample
-        self._say_repeated(url, halves)
-
-    def _say_repeated(self, url: str, halves: HalvesSeen) -> None:
-        if halves.repeated and url not in self._told:
+        if url not in self._told:
             self._told.add(url)
+            self._say(url, halves)
+
+    def _say(self, url: str, halves: HalvesSeen) -> None:
+        """Say what is passed over, and what came twice."""
+        if halves.strays.counts:
+            _log.warning("%s: files that are in no sample, passed over: %s", shown_url(url), halves.strays)
+        if halves.repeated:
             _log.warning(
                 "%s: %s samples have a key that came before in this tar, %r and others; all are given. `wdstream index "
                 "--skip-bad` keeps the first of each",

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from braceexpand import braceexpand
 
 from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import kept_url, shown_url, without_passwords
 from wdstream.storage.compression import COMPRESSED_SUFFIXES, STREAMED_SUFFIXES
-from wdstream.storage.download import Download
+from wdstream.storage.download import Download, is_unknown
 from wdstream.storage.http_answers import RangeError
 from wdstream.storage.remote import open_remote
 
@@ -53,13 +53,15 @@ def _open_error(url: str, error: Exception) -> ShardError:
     if isinstance(error, urllib.error.HTTPError):
         status = error.code
         error.close()
-    text = f"{url}: cannot be opened ({str(error) or type(error).__name__})"
+    text = f"{url}: cannot be opened ({without_passwords(str(error)) or type(error).__name__})"
     if isinstance(error, FileNotFoundError | NotADirectoryError) or status in (404, 410):
         return AbsentFileError(f"{text}: it is not there; bring it back, or leave it out in another run")
     if isinstance(error, PermissionError) or status in (401, 403, 407):
         return ForbiddenFileError(f"{text}: it may not be read; check rights and credentials, and start again")
     if isinstance(error, ValueError | http.client.InvalidURL):
         return ShardError(f"{text}; check the address, or leave it out")
+    if is_unknown(error) and status is None:
+        return StorageFailureError(f"{text}: HTTP_PROXY and HTTPS_PROXY have to begin with http://")
     return StorageFailureError(f"{text}: network, server or device fail; start again later")
 
 
@@ -88,13 +90,16 @@ class CommandOutput(io.RawIOBase):
         """
         if self._pid != os.getpid():
             raise StorageFailureError(
-                f"pipe:{self._command}: is read by the process that this one was forked from; open it here"
+                f"pipe:{without_passwords(self._command)}: is read by the process that this one was forked from; open "
+                "it here"
             )
         data = self._output.read(size)
         if len(data) < size or size < 0:
             status = self._process.wait()
             if status:
-                raise StorageFailureError(f"pipe:{self._command}: the command failed with exit status {status}")
+                raise StorageFailureError(
+                    f"pipe:{without_passwords(self._command)}: the command failed with exit status {status}"
+                )
         return data
 
     def close(self) -> None:
@@ -189,17 +194,23 @@ def _tars_of(folder: str, names: Sequence[str]) -> list[str]:
 
 
 def shard_names(urls: Sequence[str]) -> list[str]:
-    """A name for each tar that stays when they move to another folder or host: the file's name, a command as it is.
+    """A name for each tar that stays when they move to another folder or host: the file's name, a whole command.
 
-    Where two files have one name, all are called by their whole address.
+    Where two files have one name, all are called by their whole address, but for passwords and signatures: names are
+    in files of a run, and in its state, which others may continue with other ones.
     """
     names = [_file_name(url) for url in urls]
-    return names if len(set(names)) == len(names) else list(urls)
+    if len(set(names)) == len(names):
+        return names
+    kept = [kept_url(url) for url in urls]
+    if len(set(kept)) == len(set(urls)):
+        return kept
+    return [f"{url}#{number}" for number, url in enumerate(kept)]  # what is left out says which file it is
 
 
 def _file_name(url: str) -> str:
     if url.startswith("pipe:"):
-        return url
+        return kept_url(url)
     return Path(urlsplit(url).path if is_remote(url) else url).name
 
 

@@ -14,7 +14,6 @@ from functools import partial
 
 from wdstream.batches.form import BatchForm
 from wdstream.errors import PlanError, RowError, StateError
-from wdstream.nodes.apart import refuse_apart
 from wdstream.nodes.lane import LaneSettings
 from wdstream.nodes.lane_source import LanePack, LaneSource, merge_lane_states
 from wdstream.nodes.mapper import BatchMap, Map
@@ -121,7 +120,6 @@ class Lanes:
         if state is not None:
             self.check(state)
 
-        refuse_apart(self.urls)
         made = form or BatchForm()
         source = LaneSource(self.urls, settings=settings, world=world)  # LanePack: read and measured, still encoded
         packs = Map(source, self._builder(known_bad or {}), workers=workers, name="build_pack")  # EncodedPack

@@ -12,7 +12,8 @@ from wdstream.records import Pixels
 
 MAX_JPEG_SIDE = 65_500  # libjpeg's limit
 _ROWS_AT_ONCE = 64
-_INVERSE_OF_ONES = np.uint32(pow(0x010101, -1, 1 << 32))
+_INVERSE_OF_ONES = pow(0x010101, -1, 1 << 32)
+_SHIFTED_INVERSE = np.uint32(_INVERSE_OF_ONES << 8 & 0xFFFFFFFF)
 
 
 def grey_as_rgb(plane: NDArray[np.uint8]) -> Pixels:
@@ -34,29 +35,38 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     Raises:
         ValueError: a side is 0 or above `MAX_JPEG_SIDE`.
     """
-    if has_no_colour(pixels):
-        return bytes(simplejpeg.encode_jpeg(_one_channel(pixels), quality, "GRAY"))
+    plane = _grey_plane(pixels)
+    if plane is not None:
+        return bytes(simplejpeg.encode_jpeg(plane[..., None], quality, "GRAY"))
     colorspace = "RGB" if pixels.shape[2] == 3 else "BGRX"
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, "420"))
 
 
-def _one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w, 1) the first channel of an image, contiguous."""
-    if pixels.shape[2] == 4 and pixels.flags.c_contiguous:
-        return pixels.view("<u4").astype(np.uint8)  # the lowest byte of each word, in a fifth of the time
-    return np.ascontiguousarray(pixels[..., :1])
-
-
 def has_no_colour(pixels: NDArray[np.uint8]) -> bool:
-    """Whether red, green and blue are equal in every pixel; goes block by block, as colour mostly shows early."""
-    blocks = (pixels[top : top + _ROWS_AT_ONCE] for top in range(0, len(pixels), _ROWS_AT_ONCE))
-    if pixels.shape[2] == 4 and pixels.flags.c_contiguous:
-        buffer = np.empty((_ROWS_AT_ONCE, pixels.shape[1]), "<u4")
-        return all(_words_are_grey(block.view("<u4")[..., 0], buffer[: len(block)]) for block in blocks)
-    return all(
-        np.array_equal(block[..., 0], block[..., 1]) and np.array_equal(block[..., 0], block[..., 2])
-        for block in blocks
-    )
+    """Whether red, green and blue are equal in every pixel."""
+    return _grey_plane(pixels) is not None
+
+
+def _grey_plane(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """(h, w) the one channel of an image without colour, contiguous; None for one with colour.
+
+    It goes block by block: colour mostly shows early, and a block is still at hand when its channel is taken.
+    """
+    plane = np.empty(pixels.shape[:2], np.uint8)
+    is_words = pixels.shape[2] == 4 and pixels.flags.c_contiguous
+    buffer = np.empty((_ROWS_AT_ONCE, pixels.shape[1] if is_words else 0), "<u4")
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        block = pixels[top : top + _ROWS_AT_ONCE]
+        if is_words:
+            words = block.view("<u4")[..., 0]
+            if not _words_are_grey(words, buffer[: len(block)]):
+                return None
+            np.copyto(plane[top : top + _ROWS_AT_ONCE], words, casting="unsafe")  # the lowest byte of each
+        elif np.array_equal(block[..., 0], block[..., 1]) and np.array_equal(block[..., 0], block[..., 2]):
+            plane[top : top + _ROWS_AT_ONCE] = block[..., 0]
+        else:
+            return None
+    return plane
 
 
 def _words_are_grey(words: NDArray[np.uint32], buffer: NDArray[np.uint32]) -> bool:
@@ -64,7 +74,8 @@ def _words_are_grey(words: NDArray[np.uint32], buffer: NDArray[np.uint32]) -> bo
 
     A grey word is 0x010101 times its grey, below its upper byte. Times the inverse of 0x010101, modulo 2 ** 32, it is
     the grey and the upper byte with nothing between them; any other word has something there, since no two words have
-    the same product. So one pass multiplies and one looks, where shifts of bytes take two and one.
+    the same product. Times 2 ** 8 more, the upper byte is gone, and what is between is above the grey. So one pass
+    multiplies and one takes the largest, which is the fastest look at all of an array that numpy has.
     """
-    np.multiply(words, _INVERSE_OF_ONES, out=buffer)
-    return not int(np.bitwise_or.reduce(buffer, axis=None)) & 0x00FFFF00
+    np.multiply(words, _SHIFTED_INVERSE, out=buffer)
+    return int(np.maximum.reduce(buffer, axis=None, initial=0)) <= 0xFF00

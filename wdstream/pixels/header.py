@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1: SOF0..SOF15
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows
 SCAN_MARKER = 0xDA
+_SEGMENT = struct.Struct(">BBH")  # FF, its marker, the length of what follows
 _APP1, _END = 0xE1, 0xD9
 _EXIF_PREFIX, _JPEG_XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -164,16 +165,15 @@ def jpeg_segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int, in
     The header of a scan, the end marker, or bytes that are not a marker come last.
     """
     marker, last = None, len(data) - 4
-    while marker != SCAN_MARKER and position <= last and data[position] == 0xFF:
-        marker = data[position + 1]
+    while marker != SCAN_MARKER and position <= last:
+        first, marker, length = _SEGMENT.unpack_from(data, position)
+        if first != 0xFF or marker == _END:
+            return
         if marker == 0xFF:  # a fill byte
             position += 1
         elif marker in _STANDALONE_MARKERS:
             position += 2
-        elif marker == _END:
-            return
         else:
-            length = data[position + 2] << 8 | data[position + 3]
             yield marker, position + 4, position + 2 + length
             position += 2 + length if length > 2 else 4
 

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError, DecodeError
+from wdstream.text.characters import FETCH_LFS, LFS_POINTER
 from wdstream.text.image_names import IMAGE_MAGIC, image_format, unread_format
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def sniff_format(data: bytes) -> str:
     name = image_format(data)
     if name is not None:
         return name
+    if data.startswith(LFS_POINTER):
+        raise DecodeError(f"image {FETCH_LFS}")
     known, other = ", ".join(name for name, _, _ in IMAGE_MAGIC), unread_format(data)
     if other is not None:
         advice = _CONVERTERS.get(other, "convert it to PNG or JPEG")

@@ -12,6 +12,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,10 +24,11 @@ from wdstream.raw.row_lines import FoundRow, find_lines, mark_rows, reached_in, 
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
 from wdstream.text.characters import short_name
+from wdstream.text.image_names import is_image_name, is_link
 from wdstream.text.maps.forms import FILE_NAME_FIELDS, IMAGE_FIELDS
 from wdstream.text.row_fields import speaks_of_image
 
-_DELIMITERS = ",\t;"
+_DELIMITERS = ",\t;|"
 _MOST_COLUMNS = 10_000
 _IMAGE_COLUMNS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
 _IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
@@ -43,15 +45,23 @@ class CsvHeader:
     @classmethod
     def of(cls, line: bytes) -> "CsvHeader | None":
         """The header that has a column of images; None where there is none."""
-        try:
-            text = line.decode("utf-8-sig")
-            for delimiter in _DELIMITERS:
-                names = _cells(text, delimiter)
-                if any(name in _IMAGE_COLUMNS or speaks_of_image(name, has_images=True) for name in names):
-                    return cls(tuple(names), delimiter, line)
-        except (UnicodeDecodeError, csv.Error):
-            pass
-        return None
+        able = list[tuple[tuple[str, ...], str]]()
+        for delimiter in _DELIMITERS:
+            with suppress(UnicodeDecodeError, csv.Error):
+                names = tuple(map(str.strip, _cells(line.decode("utf-8-sig"), delimiter)))
+                if any(map(_is_image_column, names)):
+                    able.append((names, delimiter))
+        # `image_name| comment` is one name, which speaks of images, where commas are looked for.
+        names, delimiter = max(able, key=lambda header: (_num_known(header[0]) > 0, len(header[0])), default=((), ""))
+        return cls(names, delimiter, line) if names else None
+
+
+def _is_image_column(name: str) -> bool:
+    return _num_known((name,)) > 0 or speaks_of_image(name, has_images=True)
+
+
+def _num_known(names: Sequence[str]) -> int:
+    return sum(name.lower() in _IMAGE_COLUMNS for name in names)
 
 
 class CsvSource(RowFileSource):
@@ -114,18 +124,29 @@ def read_header(file: BinaryIO) -> CsvHeader:
     """The first line of a file.
 
     Raises:
-        SourceError: it names no column of images, or two columns alike.
+        SourceError: it names no column of images, or two columns alike, or is a row.
     """
     file.seek(0)
     header = CsvHeader.of(file.readline(limits().max_line_bytes))
     if header is None:
         raise SourceError(f"its first line names no column of images, such as {', '.join(FILE_NAME_FIELDS[:2])}, image")
+    value = next((name for name in header.names if is_link(name) or _is_file_name(name)), None)
+    if value is not None and not _num_known(header.names):  # next to `image`, an address is the name of a column
+        raise SourceError(
+            f"its first line is a row, since it has {short_name(value)!r}: put a line before it with the names of its "
+            f"columns, such as file_name{header.delimiter}text"
+        )
     name, times = Counter(header.names).most_common(1)[0]
     if times > 1:
         raise SourceError(f"column {short_name(name)!r} is there twice; give each a name of its own")
     if len(header.names) > _MOST_COLUMNS:
         raise SourceError(f"{len(header.names):,} columns; at most {_MOST_COLUMNS:,} are read")
     return header
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name is that of an image file, and not of a column of such (`image.jpg`)."""
+    return is_image_name(name) and not _num_known((name.rpartition(".")[0],))
 
 
 def find_records(file: BinaryIO, place: int) -> Iterator[FoundRow]:

@@ -8,50 +8,34 @@ nowhere or out of the raw folder, and a pipe are named, and cost themselves.
 
 import os
 import stat
+from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-from wdstream.raw.listed.packed import PackedList
 
 Identity = tuple[int, int]
 LEADS_OUT = "is a link that leads out of the folder; allow it with --allow-outside-links, or copy what it leads to"
-
-
-class FoundFile(NamedTuple):
-    """A file in a folder that is walked: its size, what changes with its content (times in nanoseconds, or
-    a store's version), and whether it is a link."""
-
-    num_bytes: int
-    version: str
-    is_link: bool
 
 
 class FolderFiles(Collection[str]):
     """Names of the files of a folder, of which there may be a million, in their order; with what is known of each.
 
     Args:
-        files: them, sorted by name.
+        names: of the files, sorted.
+        sizes: of each, in bytes.
+        versions: of each, what changes with its content (times of change, or a store's version).
     """
 
-    def __init__(self, files: Iterable[tuple[str, FoundFile]] = ()) -> None:
-        self._names: list[str] = []
-        self._found: PackedList[FoundFile] = PackedList(tuple, FoundFile._make)
-        for name, found in files:
-            self.add(name, found)
-
-    def add(self, name: str, found: FoundFile) -> None:
-        """Take in a file, whose name comes after all others."""
-        self._names.append(name)
-        self._found.append(found)
+    def __init__(
+        self, names: Sequence[str] = (), sizes: Sequence[int] = (), versions: "Sequence[str] | Times" = ()
+    ) -> None:
+        self._names, self._sizes, self._versions = names, sizes, versions
 
     def sizes(self) -> Iterator[tuple[str, int, str]]:
         """Name, size and version of each file, in their order."""
-        plain = zip(self._names, self._found.plain(), strict=True)
-        return ((name, num_bytes, version) for name, (num_bytes, version, _is_link) in plain)
+        return zip(self._names, self._sizes, self._versions, strict=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -62,6 +46,21 @@ class FolderFiles(Collection[str]):
     def __contains__(self, name: object) -> bool:
         place = bisect_left(self._names, name) if isinstance(name, str) else len(self)
         return place < len(self) and self._names[place] == name
+
+
+class Times:
+    """Times of change of files in nanoseconds, as texts, in 16 bytes of each."""
+
+    def __init__(self) -> None:
+        self._content, self._all = array("q"), array("q")
+
+    def add(self, state: os.stat_result) -> None:
+        """Those of the next file: of its content, and of anything."""
+        self._content.append(state.st_mtime_ns)
+        self._all.append(state.st_ctime_ns)
+
+    def __iter__(self) -> Iterator[str]:
+        return map("{} {}".format, self._content, self._all)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +140,7 @@ class FolderWalk:
         self, path: str, names: list[str], linked: Collection[str], folders: deque[str], links: deque[str]
     ) -> Folder:
         """Tell the entries of a folder apart: files, folders to walk, links to follow, and what costs itself."""
-        files = FolderFiles()
+        found, sizes, times = list[str](), array("q"), Times()
         trouble: list[tuple[str, str]] = []
         passed_over = hidden = 0
         folder = f"{self._raw}/{path}"
@@ -166,7 +165,10 @@ class FolderWalk:
             elif (is_link or self._is_linked) and self._is_seen(folder + name, name, state, is_link=is_link):
                 passed_over += 1
             else:
-                files.add(name, FoundFile(state.st_size, f"{state.st_mtime_ns} {state.st_ctime_ns}", is_link))
+                found.append(name)
+                sizes.append(state.st_size)
+                times.add(state)
+        files = FolderFiles(found, sizes, times)
         return Folder(path=path, files=files, trouble=tuple(trouble), passed_over=passed_over, hidden=hidden)
 
     def _refusal(self, link: str) -> str | None:

@@ -139,7 +139,8 @@ class _Census:
             self.ignored["links to files that are read by their own names"] += folder.passed_over
         if folder.hidden:
             self.ignored["names that begin with a dot"] += folder.hidden
-        copies, described = packed_copies(folder.files), descriptions(folder.files)
+        copies = packed_copies(folder.files)
+        described = descriptions(folder.files, lambda name: is_raw_folder(self._raw / path / name))
         sources = self._sources(folder, copies, described)
         has_rows = self._has_rows.get(above(path), False) or any(source.names_images for source in sources.values())
         has_rows = has_rows or path.startswith(self._image_folders)
@@ -180,7 +181,7 @@ class _Census:
             if path in self._chosen:
                 used.add(name)
             elif name in listed.described:
-                self.ignored["next to tars, with what is in them"] += 1
+                self.ignored["next to tars or folders, with what is in them"] += 1
             elif not self._texts.is_matched(listed.path, name) and path not in described:
                 self.ignored[short_name(without_suffix(name)[1].lower(), most=24) or "no suffix"] += 1
                 self.unmatched_texts += [path] if says_text(name) else []
@@ -200,13 +201,14 @@ class _Census:
     def _add_files(self, listed: ListedFolder) -> None:
         """Take in the raw files of one folder and the files of sidecar.py; all others are noted for later."""
         folder = listed.open()
+        sources = {kind: None if kind is None else source_of_kind(kind) for kind in {*folder.kinds}}
         bare_names = {name: without_suffix(name)[0] for name, kind in _kinds(folder) if kind is not None}
         sidecars = find_sidecars(folder.names, bare_names)
         sidecar_names = {*chain.from_iterable(sidecars.values())}
         rows: PackedList[tuple[Any, ...]] = PackedList(tuple, tuple)
         used, others = set[str](), list[str]()
         for name, kind, num_bytes in zip(folder.names, folder.kinds, folder.sizes, strict=True):
-            source = None if kind is None else source_of_kind(kind)
+            source = sources[kind]
             if source is None:
                 if name in sidecar_names or name in listed.copies:
                     used.add(name)
@@ -221,7 +223,7 @@ class _Census:
             if source.may_belong_to_rows and listed.has_rows and not sidecars.get(name) and not file.texts:
                 self.left_to_rows.append(path)
             else:
-                rows.append(tuple(file))
+                rows.append_plain(tuple(file))
                 self._stems.add(file.stem)
             used.add(name)
         listed.use(folder.names, used)
@@ -243,7 +245,7 @@ class _Census:
         if found.unused or found.unknown:
             self.unused_texts.update(found.unused)
             self.unknown_texts += found.unknown
-        near = None if has_sidecar or found.chosen else self._texts.near(name, bare)
+        near = None if has_sidecar or found.chosen else self._texts.near(listed.path, name, bare)
         beside = (
             None if listed.has_trouble else (*sorted(sidecars),)
         )  # a link that leads out is refused when it is read
@@ -299,8 +301,8 @@ def _rows(folder: ListedFolder) -> Iterator[tuple[Any, ...]]:
 
 def _kinds(folder: OpenFolder) -> Iterator[tuple[str, str | None]]:
     """The kind of each file that METS may say is a page, None for any other."""
-    for name, kind in zip(folder.names, folder.kinds, strict=True):
-        yield name, kind if kind is not None and source_of_kind(kind).takes_sidecar else None
+    pages = {kind for kind in {*folder.kinds} if kind is not None and source_of_kind(kind).takes_sidecar}
+    return zip(folder.names, (kind if kind in pages else None for kind in folder.kinds), strict=True)
 
 
 def _owned_by_pages(folder: Folder) -> set[str]:

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from wdstream.errors import SourceError
 from wdstream.raw.remote.access import open_raw, original, read_raw, size_and_link
 from wdstream.raw.settings import RawSettings
+from wdstream.text.characters import FETCH_LFS, LFS_POINTER, LFS_POINTER_BYTES
 
 _CHUNK_BYTES = 1 << 20
 _DIGEST_BYTES = 16
@@ -31,13 +32,15 @@ class Reading:
     Args:
         root: the raw folder.
         settings: limits, and whether a file may be reached by a link that leads out of the folder.
+        with_digests: whether whole files get a digest; False for who asks for none.
 
     Attributes:
         on_progress: called now and then by what takes long, so that nobody takes it for something that hangs.
     """
 
-    def __init__(self, root: Path, settings: RawSettings) -> None:
+    def __init__(self, root: Path, settings: RawSettings, *, with_digests: bool = True) -> None:
         self.settings = settings
+        self._with_digests = with_digests
         self._root = root
         self._real_root = os.path.realpath(root)
         self._allow_outside = settings.allow_outside_links or settings.allow_outside_images
@@ -99,12 +102,12 @@ class Reading:
             self._is_inside[folder] = self._leads_inside(folder)
         data = _read_whole(path, limit) if self._is_inside[folder] or self._allow_outside else None
         if data is not None:
-            self._note(path[len(self._prefix) :], _digest_of(data))
+            self._note(path[len(self._prefix) :], data)
         return data
 
-    def note(self, path: Path, digest: str) -> None:
-        """Note the digest of a file, of which the last one counts."""
-        self._note(self._name(path), digest)
+    def note(self, path: Path, data: bytes) -> None:
+        """Note all bytes of a file, of which the last ones count."""
+        self._note(self._name(path), data)
 
     def note_line(self, path: Path, number: int, line: bytes) -> None:
         """Note a line of a file."""
@@ -112,9 +115,10 @@ class Reading:
         self._digests.pop(name, None)
         self._lines[name] = self._lines.get(name, 0) + _number_of_line(number, line)
 
-    def _note(self, name: str, digest: str) -> None:
-        self._lines.pop(name, None)
-        self._digests[name] = digest
+    def _note(self, name: str, data: bytes) -> None:
+        if self._with_digests:
+            self._lines.pop(name, None)
+            self._digests[name] = _digest_of(data)
 
     def _name(self, path: Path) -> str:
         text = str(original(path))
@@ -126,9 +130,9 @@ _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
 @contextmanager
-def reading(root: Path, settings: RawSettings) -> Iterator[Reading]:
-    """Read in the folder `root`, by these settings, for the block."""
-    current = Reading(root, settings)
+def reading(root: Path, settings: RawSettings, *, with_digests: bool = True) -> Iterator[Reading]:
+    """Read in the folder `root`, by these settings, for the block; see `Reading`."""
+    current = Reading(root, settings, with_digests=with_digests)
     token = _current.set(current)
     try:
         yield current
@@ -167,12 +171,28 @@ def check_link(path: Path) -> None:
         current.check(path, is_link=path.is_symlink())
 
 
+def refuse_pointer(path: Path, num_bytes: int) -> None:
+    """Refuse a file of this size that Git LFS has left in the place of another.
+
+    Raises:
+        SourceError: it is one, with how to fetch the other.
+        OSError: it cannot be looked at.
+    """
+    if num_bytes < LFS_POINTER_BYTES:
+        with suppress(IsADirectoryError), open_raw(path) as file:  # a plugin may read all of a folder
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise SourceError(f"file {FETCH_LFS}")
+
+
 def is_below(path: str, outer: str) -> bool:
     """Whether a file that is not a link is in a folder, or below it, as far as that is known without looking again."""
+    return is_folder_below(os.path.dirname(path), outer) and not os.path.islink(path)  # noqa: PTH114, PTH120  # of every row
+
+
+def is_folder_below(folder: str, outer: str) -> bool:
+    """Whether a folder is in another one, or the same, as far as that is known without looking again."""
     current = _current.get()
-    return (
-        current is not None and current.is_below(os.path.dirname(path), outer) and not os.path.islink(path)  # noqa: PTH114, PTH120  # of every row
-    )
+    return current is not None and current.is_below(folder, outer)
 
 
 def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
@@ -200,7 +220,7 @@ def read_bytes(path: Path, *, limit: int, option: str) -> bytes:
         data = read_raw(path)
     except OSError as error:
         raise SourceError(f"file cannot be read: {error.strerror}") from error
-    current.note(path, _digest_of(data))
+    current.note(path, data)
     return data
 
 

@@ -18,6 +18,7 @@ from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
 from wdstream.raw.tables.source import TableSource
 from wdstream.raw.tars.source import TarSource
+from wdstream.text.characters import LFS_POINTER
 
 SOURCES: tuple[Source, ...] = (
     PdfSource(),
@@ -67,7 +68,8 @@ def source_of_name(folder: Path, name: str) -> Source | None:
     able, is_open = _able("x" + lower[dot:] if dot > 0 and _have_dots(sources) else lower, sources)
     if is_open:
         head = _head(folder / name)
-        able = able if head is None else tuple(source for source in able if source.recognises(head))
+        if head is not None and not head.startswith(LFS_POINTER):  # of which the survey says what it is
+            able = tuple(source for source in able if source.recognises(head))
     return able[0] if able else None
 
 

@@ -16,7 +16,7 @@ from wdstream.errors import PageError, RowError, SourceError
 from wdstream.raw.images import read_file, store_image
 from wdstream.raw.ocr.untold import require_answer, with_text
 from wdstream.raw.reading import lines_digest, note_line
-from wdstream.raw.row_files import find_image, image_folders, is_image_file
+from wdstream.raw.row_files import ImagesNear, find_image, image_folders, is_image_file, read_plain_image
 from wdstream.raw.row_pdf import with_pages_drawn
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageRange, RawFile, Source, StoredImage, StoredPage
@@ -24,7 +24,7 @@ from wdstream.records import Page
 from wdstream.shards.page_members import ROW_OF, is_row_of_ours
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
-from wdstream.text.row_fields import DECLARED_FIELD, no_file
+from wdstream.text.row_fields import no_file, with_declared
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
 
@@ -112,6 +112,7 @@ class RowPages:
         self._settings = settings
         self._metadata = metadata
         self._rules = row_rules(settings, self._is_image_file)
+        self._near = ImagesNear(self._folders)
 
     def page(self, number: int, fields: Mapping[str, object]) -> StoredPage:
         """Row `number` of the file.
@@ -120,11 +121,13 @@ class RowPages:
             PageError: it cannot become a page.
         """
         row = read_row(with_pages_drawn(fields, self._settings, self._folders), self._rules)
+        if not row.images:
+            self._near.refuse_named(row.meta, self._rules.metadata_fields)
         page = Page(
             key=self._file.page_key(number, digits=6),
             images=(b"",) * len(row.images),
             segments=row.segments,
-            meta={**self._with_place(number, self._metadata(row.meta)), **self._declared(row)},
+            meta=self._declared(row, self._with_place(number, self._metadata(row.meta))),
         )
         require_answer(page, "the row holds none", self._settings)
         images = [self._stored(image) for image in row.images]
@@ -143,10 +146,10 @@ class RowPages:
         is_told = not meta.keys() & {"source", "line"} or is_row_of_ours(meta)  # one that was exported has both
         return found if is_told else found | {ROW_OF: f"{path}:{number}"}
 
-    def _declared(self, row: Row) -> dict[str, object]:
-        """Which fields of a row without an image are metadata by the settings: whoever reads it would refuse it."""
-        fields = sorted(self._rules.metadata_fields.intersection(row.meta))
-        return {DECLARED_FIELD: fields} if fields and not row.images else {}
+    def _declared(self, row: Row, meta: dict[str, object]) -> dict[str, object]:
+        """Metadata with which fields of a row without an image are that by the settings: a reader would refuse it."""
+        fields = self._rules.metadata_fields.intersection(row.meta)
+        return with_declared(meta, fields) if fields and not row.images else meta
 
     def _stored(self, image: RowImage) -> StoredImage:
         if image.picture is not None:  # of a plugin
@@ -155,8 +158,11 @@ class RowPages:
         try:
             if image.data is not None:
                 return store_image(image.data, self._settings)
-            path = find_image(self._folders, image.name, allow_outside=self._settings.allow_outside_images)
-            return store_image(read_file(path), self._settings)
+            data = read_plain_image(self._folders[0], image.name)
+            if data is None:
+                allow_outside = self._settings.allow_outside_images
+                data = read_file(find_image(self._folders, image.name, allow_outside=allow_outside))
+            return store_image(data, self._settings)
         except RowError:
             raise
         except PageError as error:

@@ -6,14 +6,14 @@ A new kind of file is one module here with a subclass of `Source`, and one line 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from wdstream.errors import SourceError
 from wdstream.raw.settings import RawSettings
 from wdstream.records import ImageSegment, Page, Size, TextSegment
-from wdstream.text.maps.readings import RowReading
+from wdstream.text.maps.readings import NO_READING, RowReading
 
 
 class RawFile(NamedTuple):
@@ -78,28 +78,23 @@ class RawFile(NamedTuple):
         return hash(self[:-1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRange:
+class PageRange(NamedTuple):
     """Pages `first` to `first + count - 1`, from 1, of one raw file."""
 
     file: RawFile
     first: int
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuples, which nobody asks for
 
     @property
     def numbers(self) -> range:
         """The pages, by number."""
         return range(self.first, self.first + self.count)
 
-    def to_json(self) -> tuple[Sequence[Any], int, int]:
-        """The range with its file, for a job that is sent to a process; values alone, as a shard has many."""
-        return self.file, self.first, self.count
-
     @classmethod
-    def from_json(cls, row: tuple[Sequence[Any], int, int]) -> "PageRange":
-        """The inverse of `to_json`, also once that was JSON."""
+    def from_json(cls, row: Sequence[Any]) -> "PageRange":
+        """A range that was sent to a process as JSON: its values alone, as a shard has many."""
         file, first, count = row
-        return cls(file=RawFile.from_json(file), first=first, count=count)
+        return cls(RawFile.from_json(file), first, count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +113,7 @@ class StoredPage:
     page: Page
     extensions: tuple[str, ...]
     sizes: tuple[Size, ...]
-    reading: RowReading = field(default_factory=RowReading)
+    reading: RowReading = NO_READING
 
 
 class PageReader(Protocol):

@@ -26,10 +26,21 @@ from wdstream.shards.layout import (
 )
 from wdstream.shards.meta import SampleFailure, ShardMeta, save_idx
 from wdstream.shards.page_members import page_from_members
-from wdstream.shards.parts import are_apart, are_pieces, half_of, loose_name, names_image
+from wdstream.shards.parts import (
+    TEXT_HALF,
+    are_apart,
+    are_pieces,
+    half_of,
+    is_stray_image,
+    loose_name,
+    loose_name_of_stray,
+    names_image,
+)
 from wdstream.shards.tar_header import BLOCK_SIZE, ZERO_BLOCK, Member, ReadAt, refuse_rest, walk
 from wdstream.shards.writer import MetaBuilder, SampleEntry
 from wdstream.storage.compression import MAGIC_BYTES, compression_of
+from wdstream.text.image_names import HEAD_BYTES
+from wdstream.text.maps.readings import Strays
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules
 
 ImageSize = Callable[[bytes], Size]  # an image's bytes -> (width, height) after EXIF; raises PageError
@@ -146,7 +157,11 @@ def _samples_of(
         raise ShardError(f"compressed with {compression}: {repacking(tar.parent)}, or stream it (data.streaming)")
     members: list[Member] = []
     samples: list[_Described] = []
-    for span in group_samples(_kept(walk(read, 0, tar_bytes), members), rules.keys):
+
+    def head_of(member: Member) -> bytes:
+        return read(member.data_offset, min(member.size, HEAD_BYTES))
+
+    for span in group_samples(_kept(walk(read, 0, tar_bytes), members), rules.keys, head_of=head_of):
         key = rules.key(tar.name, span.key)
         samples.append(_describe_sample(read, span, key, image_size, rules, left_out.get(key, "")))
     end = members[-1].end if members else 0
@@ -183,6 +198,11 @@ def _meta_of(found: _Found, tar: Path, tar_bytes: int, rules: TarRules, remedy: 
         else:
             builder.add(sample.key, span.offset, span.end - span.offset, sample.crc, sample.entry)
     builder.failures[:] = _with_remedies(builder.failures, spans, tar, rules, remedy)
+    strays = Strays()
+    strays.add(stray.name for span in spans for stray in span.strays)
+    if strays.counts:
+        first = rules.key(tar.name, min(strays.examples.values()))
+        builder.failures.append(SampleFailure(key=first, reason=f"files that are in no sample, passed over: {strays}"))
     return builder.build(tar_bytes)
 
 
@@ -231,6 +251,9 @@ def _blame_names(spans: Sequence[SampleSpan]) -> None:
     """Keys with dots, keys that come again, and samples whose parts are apart."""
     by_key: dict[str, list[SampleSpan]] = {}
     halves: dict[str, list[SampleSpan]] = {}
+    strays = [stray for span in spans for stray in span.strays]
+    bare = {loose_name_of_stray(stray): stray.name for stray in strays}
+    images = [stray.name for stray in strays if is_stray_image(stray)]
     for span in spans:
         by_key.setdefault(span.key, []).append(span)
         if half_of(span.members):
@@ -239,9 +262,22 @@ def _blame_names(spans: Sequence[SampleSpan]) -> None:
     for same in by_key.values():
         if len(same) > 1:
             _blame_repeated_key(same)
-    for same in halves.values():
+    for name, same in halves.items():
         if are_apart(half_of(span.members) for span in same if span.members):
             _blame_apart(same)
+        if name in bare:
+            _blame_bare(same, bare[name])
+        if images:
+            _blame_bare([span for span in same if half_of(span.members) == TEXT_HALF], images[0])
+
+
+def _blame_bare(spans: Sequence[SampleSpan], name: str) -> None:
+    """Samples of images or of texts alone, and a file elsewhere in the tar that could be their other half."""
+    for span in spans:
+        span.blame(
+            f"the file {name!r}, without a suffix or hidden, could be its image or its text: {_NEIGHBOURS}",
+            has_bad_name=True,
+        )
 
 
 def _blame_repeated_key(spans: Sequence[SampleSpan]) -> None:

@@ -7,14 +7,15 @@ keys, where that is asked for.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from wdstream.errors import RowError, ShardError
 from wdstream.shards.tar_header import MAX_NAME, Member, split_path, walk
+from wdstream.text.maps.readings import is_hidden
 
 TAR_SUFFIX = ".tar"
 IDX_SUFFIX = ".tar.idx"
@@ -71,6 +72,22 @@ class ShardPaths:
         return cls(tar=tar, idx=folder / (stem + IDX_SUFFIX), meta=folder / (stem + META_SUFFIX))
 
 
+class Stray(NamedTuple):
+    """A file of a tar that is in no sample: its name, and its first bytes, where they were asked for."""
+
+    name: str
+    head: bytes = b""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether its name begins with a dot; others have no suffix."""
+        return is_hidden(self.name)
+
+
+HeadOf = Callable[[Member], bytes]
+"""The first bytes of a file in a tar, asked for when its header was read."""
+
+
 @dataclass(slots=True, kw_only=True)
 class SampleSpan:
     """Where a sample is in a tar: from its first header to the end of the padding of its last member.
@@ -82,6 +99,8 @@ class SampleSpan:
         members: extension (lower case) to member: files alone.
         fault: why the sample cannot be used, such as a part that is a link; empty for a sound one.
         has_bad_name: whether the fault is one of names, for which a shard is refused rather than the sample left out.
+        strays: files that are in no sample, between the sample before and the next one; the first has also
+            those before it, the last those after it.
     """
 
     key: str
@@ -90,6 +109,7 @@ class SampleSpan:
     members: dict[str, Member] = field(default_factory=dict)
     fault: str = ""
     has_bad_name: bool = False
+    strays: tuple[Stray, ...] = ()
 
     def blame(self, fault: str, *, has_bad_name: bool = False) -> None:
         """Note what is wrong, where nothing is noted yet."""
@@ -168,27 +188,34 @@ def prefixed_key(tar_name: str, key: str) -> str:
 
 
 def group_samples(
-    members: Iterable[Member], rule: KeyRule = "webdataset", *, any_key: bool = False
+    members: Iterable[Member], rule: KeyRule = "webdataset", *, any_key: bool = False, head_of: HeadOf | None = None
 ) -> Iterator[SampleSpan]:
     """Group the members of a tar into samples, as webdataset does: neighbours with one key.
 
     Nothing is raised: a sample with an unsafe name, with two members of one extension, or with a part that is a link, a
-    device or far too large, comes with its fault. By `any_key` an unsafe key is none, for those who give it another.
+    device or far too large, comes with its fault. By `any_key` an unsafe key is none, for those who give it another; by
+    `head_of` files that are in no sample come with their first bytes.
     """
     span: SampleSpan | None = None
     bare: Member | None = None  # the file or link before this one, where it has no suffix
+    strays: list[Stray] = []
     for member in members:
         split = cut_name(member.name, rule) if member.is_file or member.trouble else None
         if split is None:
             bare = member if member.is_file or member.trouble else None
             if span is not None and bare is not None and bare.name == span.key:
                 _blame_bare(span)
+            elif bare is not None and not _WEBDATASET_META.match(bare.name):
+                strays.append(Stray(bare.name, head_of(bare) if head_of and bare.is_file else b""))
             continue
         key, extension = split
         if span is None or key != span.key:
-            if span is not None:
-                yield span
             is_bare = bare is not None and bare.name == key
+            if is_bare and strays and strays[-1].name == key:
+                strays.pop()  # its sample is blamed for it
+            if span is not None:
+                span.strays, strays = tuple(strays), []
+                yield span
             span = SampleSpan(key=key, offset=bare.offset if bare and is_bare else member.offset, end=member.end)
             if not any_key:
                 _blame_key(span)
@@ -197,6 +224,7 @@ def group_samples(
         bare = None
         _add(span, extension, member)
     if span is not None:
+        span.strays = tuple(strays)
         yield span
 
 

@@ -34,11 +34,12 @@ from wdstream.text.messages import (
 )
 from wdstream.text.placeholders import split_texts
 from wdstream.text.row_fields import (
-    DECLARED_FIELD,
+    declared_fields,
     refuse_held_images,
     refuse_image_text,
     refuse_images_in_text,
     refuse_unused_images,
+    with_declared,
 )
 from wdstream.text.row_forms import DEFAULT_RULES, RowRules, read_row
 from wdstream.text.row_images import RowImage, images_of_value
@@ -59,9 +60,11 @@ ROW_OF = "row_of"
 """Metadata of a row that has its own `source` or `line`: the file that it is from, a colon, and its line there."""
 _OF_EVERY_ROW = frozenset({"source", "line"})
 _DOTTED = (
-    "rename it, or let keys end at the last dot (wdstream index --key dotted, make-shards --key-rule dotted, "
+    ". A key whose basename has a dot looks like this: rename it, "
+    "or let keys end at the last dot (wdstream index --key dotted, make-shards --key-rule dotted, "
     "data.streaming.key_rule: dotted)"
 )
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
 _TEXTS = (
     "text is in txt, or in json as 'text', 'caption', 'content', 'messages' or 'conversations', or where a map says"
 )
@@ -96,17 +99,24 @@ def page_from_members(
         raise RowError(f"row {key!r}: {error.reason}") from error
     if not parts.images:
         raise RowError(
-            f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}. "
-            f"A key whose basename has a dot looks like this: {_DOTTED}"
+            f"sample {key!r} has no image, text or json with {CONTENT!r}; found the members {sorted(members)}"
+            f"{_about_dots(members)}"
         )
     if len(parts.images) > 1:
         raise _several_images(key, members)
     if parts.others:
         raise RowError(
-            f"sample {key!r} has an image, and no text that is read: {_TEXTS}; found {sorted(members)}. A key whose "
-            f"basename has a dot looks like this, too: {_DOTTED}"
+            f"sample {key!r} has an image, and no text that is read: {_TEXTS}; found {sorted(members)}"
+            f"{_about_dots(members)}"
         )
     return Page(key=key, images=(members[parts.images[0]],), segments=(ImageSegment(index=0),))
+
+
+def _about_dots(members: Mapping[str, bytes]) -> str:
+    """What may be the matter where a part's name has a dot inside, as of a key with dots."""
+    if any(name.lower().endswith(_PACKED) for name in members):
+        return ". Compressed parts are not read: write them as they are"
+    return _DOTTED if any("." in name for name in members) else ""
 
 
 def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]:
@@ -126,9 +136,9 @@ def members_from_page(page: Page, extensions: Sequence[str]) -> dict[str, bytes]
     _check_images(page, extensions)
     members = _members(page, extensions)
     try:
-        _check_is_read(page, members)
+        _check_is_read(page, members, extensions)
     except RowError:  # without the map, the options or the file of rows by which it was judged when it was read
-        return _members(replace(page, meta={**page.meta, DECLARED_FIELD: sorted(page.meta)}), extensions)
+        return _members(replace(page, meta=with_declared(page.meta, page.meta)), extensions)
     return members
 
 
@@ -189,7 +199,7 @@ def _row(
             _refuse_lost_images(members, parts, meta, texts, is_own=is_own)
         return Page(key=key, images=tuple(members[name] for name in parts.images), segments=segments, meta=meta)
     held = [RowImage(where=name, name=f"{key.rpartition('/')[2]}.{name}", data=members[name]) for name in parts.images]
-    rules = replace(rules, metadata_fields=rules.metadata_fields | _declared_fields(row))
+    rules = replace(rules, metadata_fields=rules.metadata_fields | (declared_fields(row) or frozenset()))
     try:
         read = read_row(row, rules, held=held if parts.has_order else ())
     except RowError as error:
@@ -233,15 +243,17 @@ def _refuse_lost_images(
 ) -> None:
     """Check that a sample has no image which is not among its parts.
 
-    A row that `make-shards` wrote was judged then; those of before dropped images. So was a sample that lists which of
-    its fields are metadata, which wdstream writes where the rules here would refuse it.
+    A row with images that `make-shards` wrote was judged then; those of before dropped images. So was a sample that
+    lists which of its fields are metadata, and what they held, which wdstream writes where the rules here would refuse
+    it. What else a sample says of itself, such as the file and line of a row, does not let it go without its image.
 
     Raises:
         RowError: metadata, text or other parts name or hold one, or the text has a placeholder, and there is no image;
             or metadata hold one, or name more images than there are.
     """
-    _refuse_metadata(meta, len(parts.images), is_own=is_own)
-    if is_own or isinstance(meta.get(DECLARED_FIELD), list):
+    declared = declared_fields(meta)
+    _refuse_metadata(meta, len(parts.images), declared or frozenset(), is_own=is_own)
+    if declared is not None:
         return
     for text in texts:
         refuse_image_text(text, "its text")
@@ -253,17 +265,16 @@ def _refuse_lost_images(
         split_texts(texts, 0)
 
 
-def _refuse_metadata(meta: Mapping[str, object], num_images: int, *, is_own: bool) -> None:
+def _refuse_metadata(meta: Mapping[str, object], num_images: int, declared: frozenset[str], *, is_own: bool) -> None:
     """Check that metadata are nothing that should be trained on; those that say so of themselves are not looked at."""
     if is_own and meta.keys() <= _OF_EVERY_ROW:  # most rows of text: their file and line
         return
-    declared = _declared_fields(meta)
     rest = {field: value for field, value in meta.items() if field not in declared} if declared else meta
     if not num_images:
         try:
             refuse_unused_images(rest, ())
         except RowError as error:
-            more = "; `make-shards` of before let it go: make these shards again" if is_own else ""
+            more = "; `make-shards` of before let it go: make these shards again, with --overwrite" if is_own else ""
             raise RowError(error.reason + more) from error
     if is_own:
         return
@@ -275,12 +286,6 @@ def _refuse_metadata(meta: Mapping[str, object], num_images: int, *, is_own: boo
         named = images_of_value(rest[field], field) if isinstance(rest.get(field), str | list | dict) else []
         if len(named) > num_images:
             raise RowError(f"{field} has {len(named)} images, the sample holds {num_images}: bring all of them")
-
-
-def _declared_fields(meta: Mapping[str, object]) -> frozenset[str]:
-    """Fields that are metadata, whatever they look like, as wdstream says that wrote the sample."""
-    declared = meta.get(DECLARED_FIELD)
-    return frozenset(map(str, declared)) if isinstance(declared, list) else frozenset()
 
 
 def _several_images(key: str, members: Mapping[str, bytes]) -> RowError:
@@ -298,13 +303,13 @@ def _key_rule(members: Mapping[str, bytes]) -> str:
     return "; where keys have dots, choose the key rule `dotted`" if repeated else ""
 
 
-def _check_is_read(page: Page, members: Mapping[str, bytes]) -> None:
+def _check_is_read(page: Page, members: Mapping[str, bytes], extensions: Sequence[str]) -> None:
     """Check that `page_from_members` takes what a page is written as; of a page's form, without its json."""
     if TEXT_EXTENSION not in members:
         page_from_members(page.key, members)
         return
-    parts = sort_parts(members)
-    is_own = is_row_of_ours(page.meta) and not parts.others
+    parts = SampleParts(images=extensions, has_order=True, others=())  # as `sort_parts` finds them
+    is_own = is_row_of_ours(page.meta)
     if not is_own or not parts.images:
         texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
         _refuse_lost_images(members, parts, page.meta, texts or [""], is_own=is_own)

@@ -24,9 +24,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import RowError
-from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
+from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION, Stray
 from wdstream.shards.meta import hash_key
 from wdstream.text.image_names import (
+    HEAD_BYTES,
     IMAGE_SUFFIXES,
     holds_image,
     is_drawing,
@@ -34,6 +35,7 @@ from wdstream.text.image_names import (
     is_text,
     looks_like_image,
 )
+from wdstream.text.maps.readings import Strays
 from wdstream.text.row_fields import refuse_unused_images, speaks_of_image
 
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -41,6 +43,10 @@ _NUMBERED = re.compile(r"([0-9]{1,6})\.[^.]+")
 MAX_HALVES = 100_000
 """Kept of a tar that is streamed. Where the halves of a tar are in one order, the first of them meet first."""
 IMAGE_HALF, TEXT_HALF = 1, 2
+_ANY_HALF = 4
+"""A file without a suffix, which could be either."""
+NO_LOOSE_NAME = ""
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
 
 _FOLDER = re.compile(r".*[/\\]", re.DOTALL)
 _HALF = re.compile(r"[ _-](?:image|img|picture|photo|scan|text|txt|label|caption|transcription|ocr|gt)\Z")
@@ -167,15 +173,45 @@ def loose_name(key: str) -> str:
     return _HALF.sub("", unicodedata.normalize("NFC", _FOLDER.sub("", key)).casefold().strip())
 
 
+def loose_name_of_stray(stray: Stray) -> str:
+    """`loose_name` of a file that is in no sample, where it could be the half of one: a file without a suffix, or a
+    hidden image; NO_LOOSE_NAME for any other, such as what macOS knows of a file (`._a.png`), or a `LICENSE`: a text
+    is not the image of another text, and without a suffix it is not trained on."""
+    if stray.head.startswith(_APPLE_DOUBLE):
+        return NO_LOOSE_NAME
+    if not stray.is_hidden:
+        return NO_LOOSE_NAME if _is_prose(stray.head) else loose_name(stray.name)
+    stem, _dot, extension = stray.name.rpartition("/")[2].lstrip("._").partition(".")
+    return loose_name(stem) if names_image(extension) else NO_LOOSE_NAME
+
+
+def _is_prose(head: bytes) -> bool:
+    """Whether a file begins as a text in UTF-8 that is not an image and names none: several words, or a short one."""
+    text = head.decode("utf-8", "replace").rstrip("\N{REPLACEMENT CHARACTER}")  # a letter that is cut off at the end
+    is_plain = text.isprintable() or all(letter.isprintable() or letter.isspace() for letter in text)
+    is_read = is_plain and "\N{REPLACEMENT CHARACTER}" not in text
+    if not is_read or looks_like_image(head) or is_drawing(text) or holds_image(text) or is_image_name(text):
+        return False
+    return len(text.split()) > 1 or 0 < len(head) < HEAD_BYTES
+
+
+def is_stray_image(stray: Stray) -> bool:
+    """Whether a file that is in no sample is an image, by its bytes: a text of its tar may be that of the image."""
+    return looks_like_image(stray.head)
+
+
 class HalvesSeen:
     """The samples of one tar, as it is read.
 
     Attributes:
         repeated: keys of samples whose key came before, a sample of its own each.
+        strays: files that are in no sample.
     """
 
     def __init__(self) -> None:
         self.repeated: list[str] = []
+        self.strays = Strays()
+        self._text_half, self._stray_image = "", ""
         self._samples: dict[int, frozenset[str]] = {}
         self._halves: dict[int, int] = {}
 
@@ -194,7 +230,24 @@ class HalvesSeen:
         half, name = half_of(extensions), hash_key(loose_name(key))
         if not half:
             return False
+        if half == TEXT_HALF:
+            self._text_half = key
+            if self._stray_image:
+                return True
         other = self._halves.get(name, 0)
         if not other and len(self._halves) < MAX_HALVES:
             self._halves[name] = half
-        return are_apart((half, other))
+        return are_apart((half, other)) or other == _ANY_HALF
+
+    def add_strays(self, strays: Sequence[Stray]) -> str:
+        """Note files that are in no sample; returns the first that could be the half of a sample before."""
+        self.strays.add(stray.name for stray in strays)
+        for stray in strays:
+            if is_stray_image(stray):
+                self._stray_image = stray.name
+                if self._text_half:
+                    return stray.name
+            loose = loose_name_of_stray(stray)
+            if loose and self._halves.setdefault(hash_key(loose), _ANY_HALF) != _ANY_HALF:
+                return stray.name
+        return ""

@@ -1,6 +1,7 @@
-"""Keys that several samples of a folder of shards have: found by their hashes, settled by the keys themselves."""
+"""Keys that several samples of a folder of shards have: found by their hashes, settled by the keys themselves; and keys
+of images in one tar and of texts in another that are one but for what `loose_name` leaves out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from wdstream.errors import ShardError
 from wdstream.shards.describe import listed
 from wdstream.shards.layout import prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta, hash_key, load_complete
-from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, are_apart
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, are_apart, loose_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,13 @@ class RepeatedKey:
         key: the key, in its tar.
         shards: the file name of each sample's shard, in order of rows.
         are_apart: whether one has no image and another no text: then they are the halves of one sample.
+        other: where the other half is, if it has another key.
     """
 
     key: str
     shards: tuple[str, ...]
     are_apart: bool
+    other: str = ""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -35,6 +38,8 @@ class RepeatedKey:
 
     def describe(self) -> str:
         """Where it is, in one line."""
+        if self.other:
+            return f"{self.key!r} of {self.shards[0]} and {self.other} are the image and the text of one sample, apart"
         places = f"{', '.join(self.shards[:-1])} and in {self.shards[-1]}"
         what = ": the image and the text of one sample, which are apart" if self.are_apart else ""
         return f"the key {self.key!r} is in {places}{what}"
@@ -72,6 +77,32 @@ def find_repeated(
                 yield RepeatedKey(key=key, shards=names, are_apart=are_apart(halves))
 
 
+def find_apart(metas: Mapping[str, ShardMeta]) -> Iterator[RepeatedKey]:
+    """Every half of a sample, an image in a tar without any text or a text in a tar without any image, whose other half
+    has a key that is like it: `images/a` and `texts/a`. Equal keys are for `find_repeated`."""
+    images: dict[str, tuple[str, str]] = {}
+    texts = {name: meta for name, meta in metas.items() if not meta.columns["num_images"].any()}
+    if not any(meta.num_samples for meta in texts.values()):
+        return
+    for name, meta in metas.items():
+        if meta.columns["num_images"].all() and not meta.columns["text_chars"].any():
+            images.update((loose_name(key), (key, name)) for key in _plain_keys(name, meta))
+    halves: dict[tuple[str, str], str] = {}
+    for name, meta in texts.items() if images else ():
+        for key in _plain_keys(name, meta):
+            found = images.get(loose_name(key))
+            if found is not None and found[0] != key:
+                halves[key, name] = f"{found[0]!r} of {found[1]}"
+                halves.setdefault(found, f"{key!r} of {name}")
+    for (key, name), other in halves.items():
+        yield RepeatedKey(key=key, shards=(name,), are_apart=True, other=other)
+
+
+def _plain_keys(name: str, meta: ShardMeta) -> Iterator[str]:
+    """The keys of a shard as they are in its tar."""
+    return (meta.key(sample).removeprefix(prefixed_key(name, "")) for sample in range(meta.num_samples))
+
+
 def refuse_duplicates(
     folder: Path,
     entries: Sequence[ShardEntry],
@@ -94,8 +125,7 @@ def plain_hashes(name: str, meta: ShardMeta) -> NDArray[np.uint64]:
     if not meta.num_samples or not meta.key(0).startswith(prefix):
         hashes: NDArray[np.uint64] = meta.columns["key_hash"]
         return hashes
-    keys = (meta.key(sample).removeprefix(prefix) for sample in range(meta.num_samples))
-    return np.fromiter(map(hash_key, keys), np.uint64, meta.num_samples)
+    return np.fromiter(map(hash_key, _plain_keys(name, meta)), np.uint64, meta.num_samples)
 
 
 def describe_repeated(repeated: Sequence[RepeatedKey]) -> str:
@@ -107,7 +137,9 @@ def describe_repeated(repeated: Sequence[RepeatedKey]) -> str:
             "rename them, or move one shard away; or let the name of its tar be part of each key (wdstream index "
             "--prefix-keys), or keep the first of each (--skip-bad)"
         )
-    keys = f"{len(repeated):,} keys are not unique over all shards"
+    is_one = all(key.other for key in repeated)
+    what = "of images and of texts in tars of their own" if is_one else "not unique over all shards"
+    keys = f"{len(repeated):,} keys are {what}"
     return f"{keys}:{listed([key.describe() for key in repeated])}\n{advice}"
 
 

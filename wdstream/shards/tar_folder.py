@@ -19,7 +19,7 @@ from wdstream.shards.describe import PLAIN_TAR, ImageSize, TarRules, describe_ta
 from wdstream.shards.index import MAP_FILE, IndexReport, merge_index, metas_in, read_map, shards_in, write_left_out
 from wdstream.shards.layout import TAR_SUFFIX, ShardPaths, prefixed_key
 from wdstream.shards.meta import ShardEntry, ShardMeta
-from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_repeated, plain_hashes
+from wdstream.shards.repeated import RepeatedKey, describe_repeated, find_apart, find_repeated, plain_hashes
 from wdstream.storage.atomic import sync_folder, write_file
 from wdstream.storage.compression import COMPRESSED_SUFFIXES
 from wdstream.storage.engines.part import WorkPart
@@ -295,7 +295,7 @@ def _repeated(metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedK
     entries = [ShardEntry.of(name, meta) for name, meta in metas.items()]
     found = find_repeated(metas.__getitem__, entries, [plain_hashes(name, meta) for name, meta in metas.items()])
     are_prefixed = {name for name, meta in metas.items() if _has_prefix(name, meta)}
-    return [key for key in found if key.are_apart or not are_prefixed.issuperset(key.shards)]
+    return [key for key in found if key.are_apart or not are_prefixed.issuperset(key.shards)] + [*find_apart(metas)]
 
 
 def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated: Sequence[RepeatedKey]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from wdstream.errors import ShardError
+from wdstream.text.characters import FETCH_LFS, LFS_POINTER
 
 BLOCK_SIZE = 512
 RECORD_SIZE = 10_240  # an archive is padded to this, as tar and Python's tarfile do
@@ -206,6 +207,8 @@ def _sparse_blocks(read: ReadAt, block: bytes, offset: int) -> int:
 
 def _parse_header(block: bytes, offset: int) -> tuple[str, int, bytes]:
     """Name, size and kind of one header block."""
+    if block.startswith(LFS_POINTER) and not offset:
+        raise ShardError(f"tar {FETCH_LFS}")
     if len(block) != BLOCK_SIZE:
         raise ShardError(f"the header at byte {offset} has {len(block)} of {BLOCK_SIZE} bytes: truncated")
     checksum = _number(block[148:156], "checksum", offset)

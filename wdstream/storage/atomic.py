@@ -1,17 +1,24 @@
 """Files and folders that are complete or absent: written under a temporary name, synced, renamed."""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from wdstream.errors import NO_ROOM, WdstreamError
+from wdstream.storage.tries import Deadline
 
 TEMP_SUFFIX = ".tmp"
+LOCKS_NOTHING = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors of file systems that have no locks (Lustre without its option `flock`), or none for this kind of file."""
+_WAIT_S = 60.0
+_POLL_S = 0.02
 _IN_WORDS = re.compile(r"\(os error (\d+)\)")
 """The number of a system's error in those of libraries that are written in Rust, such as safetensors."""
 
@@ -43,7 +50,7 @@ def atomic_write(
     The bytes go to a temporary file in the same folder, are synced, and take the place of `path` in one rename; then
     the folder is synced, so that the new name survives a power cut. When the block raises, the temporary file is
     removed and an existing `path` stays as it was. A kill leaves at most the temporary file, which the next write
-    overwrites.
+    overwrites. Of two that write `path` at the same time, one waits for the other.
 
     Args:
         path: the file to write; its folder exists.
@@ -55,18 +62,61 @@ def atomic_write(
         A writable, seekable and readable binary file.
     """
     temp = temp or path.with_name(path.name + TEMP_SUFFIX)
-    try:
-        with naming(path), temp.open("w+b") as file:
+    with naming(path), _opened_alone(temp) as file:
+        try:
             yield file
             file.flush()
             if is_durable:
                 os.fsync(file.fileno())
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
+            temp.replace(path)  # while nobody else can open it
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
     if is_durable and is_last:
         sync_folder(path.parent)
+
+
+@contextmanager
+def _opened_alone(temp: Path) -> Iterator[BinaryIO]:
+    """A temporary file, empty, that no other process or thread has open to write.
+
+    Raises:
+        OSError: another has, and does not end.
+    """
+    deadline = Deadline(_WAIT_S)
+    while True:
+        with open(temp, "w+b", opener=_as_it_is) as file:  # which alone takes an opener
+            if _is_alone(file.fileno(), temp):
+                file.truncate()
+                yield file
+                return
+        if deadline.is_over():
+            raise OSError(errno.EBUSY, "another process is writing it", str(temp))
+        time.sleep(_POLL_S)
+
+
+def _as_it_is(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+
+def _is_alone(descriptor: int, temp: Path) -> bool:
+    """Take the lock of a temporary file that still has its name, and no other one: a kill of `bring_file` leaves one
+    that is the file of a part."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in LOCKS_NOTHING:
+            raise
+    try:
+        here, named = os.fstat(descriptor), temp.stat()
+    except FileNotFoundError:
+        return False
+    if os.path.samestat(here, named) and here.st_nlink > 1:
+        temp.unlink(missing_ok=True)
+        return False
+    return os.path.samestat(here, named)
 
 
 def write_file(path: Path, data: bytes, *, is_last: bool = True) -> None:

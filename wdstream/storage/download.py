@@ -15,13 +15,12 @@ from typing import cast
 from wdstream.errors import StorageFailureError
 from wdstream.storage.addresses import request_for, shown_url
 from wdstream.storage.forks import leave_to_parent
-from wdstream.storage.http_answers import SILENCE_S, FileVersion, NoRangesError, RangeError, check_head
-from wdstream.storage.tries import FIRST_WAIT_S, retrying
+from wdstream.storage.http_answers import FileVersion, NoRangesError, RangeError, check_head, is_passing
+from wdstream.storage.settings import SILENCE_S
+from wdstream.storage.tries import FIRST_WAIT_S, Retrying
 
 _CHUNK = 1 << 20
 _NO_SUCH_RANGE = 416
-_PASSING = (408, 425, 429)
-"""Answers below 500 that may pass."""
 
 
 class Download(io.RawIOBase):
@@ -32,22 +31,23 @@ class Download(io.RawIOBase):
     Args:
         url: http:// or https://.
         first_wait_s: seconds before a second try, at most.
+        silence_s: seconds without a byte from the server, after which it is asked again.
 
     Raises:
         OSError: the server cannot be reached, or has no such file.
     """
 
-    def __init__(self, url: str, *, first_wait_s: float = FIRST_WAIT_S) -> None:
-        self._url = url
-        self._retrying = retrying(_may_pass, first_wait_s=first_wait_s)
+    def __init__(self, url: str, *, first_wait_s: float = FIRST_WAIT_S, silence_s: float = SILENCE_S) -> None:
+        self._url, self._silence_s = url, silence_s
+        self._retrying = Retrying(_may_pass, first_wait_s=first_wait_s)
         self._position = 0
         self._answer: http.client.HTTPResponse | None = None
         self._pid = os.getpid()
         self._version: FileVersion | None = None
         self._size: int | None = None
         self._has_ranges = False
-        self._retrying(self._connect)
-        self._retrying = retrying(_may_pass, first_wait_s=first_wait_s, waits_out=_is_outage)
+        self._retrying(lambda _: self._connect())
+        self._retrying = Retrying(_may_pass, first_wait_s=first_wait_s, waits_out=_is_outage)
 
     def readable(self) -> bool:
         """Always true: it is only read."""
@@ -90,7 +90,7 @@ class Download(io.RawIOBase):
         if self._size is not None and self._position >= self._size:
             return b""
         try:
-            data = self._retrying(self._try, most)
+            data = self._retrying(lambda _: self._try(most))
         except (OSError, http.client.HTTPException, RangeError) as error:
             raise StorageFailureError(
                 f"{shown_url(self._url)}: broke off at byte {self._position:,}, and cannot be continued "
@@ -131,7 +131,7 @@ class Download(io.RawIOBase):
         """Ask for the file from the byte that is read next."""
         wanted = f"bytes={self._position}-" if self._position else ""
         request = request_for(self._url, {"Range": wanted} if wanted else {})
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_S)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=self._silence_s)
         try:
             self._check(answer, wanted)
         except BaseException:
@@ -161,7 +161,7 @@ class Download(io.RawIOBase):
     def _asked_size(self) -> int | None:
         """Bytes of the file as the server says without sending it."""
         try:
-            with urllib.request.urlopen(request_for(self._url, {}, method="HEAD"), timeout=SILENCE_S) as answer:
+            with urllib.request.urlopen(request_for(self._url, {}, method="HEAD"), timeout=self._silence_s) as answer:
                 return _size_of(answer)
         except urllib.error.HTTPError as error:
             if _may_pass(error):
@@ -190,6 +190,11 @@ def _is_end(error: Exception, position: int) -> bool:
     return bool(error.headers.get("Content-Range", "").strip() == f"bytes */{position}")
 
 
+def is_unknown(error: BaseException) -> bool:
+    """Whether Python's client has no way to ask so: it says that in words, and what failed as an error."""
+    return isinstance(error, urllib.error.URLError) and isinstance(error.reason, str)
+
+
 def _pass_over(answer: http.client.HTTPResponse, count: int) -> None:
     while count:
         data = answer.read(min(count, _CHUNK))
@@ -207,7 +212,7 @@ def _may_pass(error: BaseException) -> bool:
     """Whether trying again may help."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        return error.code >= 500 or error.code in _PASSING
-    if isinstance(error, FileNotFoundError | PermissionError | http.client.InvalidURL):
+        return is_passing(error.code)
+    if isinstance(error, FileNotFoundError | PermissionError | http.client.InvalidURL) or is_unknown(error):
         return False
     return isinstance(error, OSError | http.client.HTTPException | RangeError)

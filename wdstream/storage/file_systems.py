@@ -5,22 +5,22 @@ and botocore would try again below is switched off, or a dead server would cost 
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import MethodType
 from typing import Any
 from urllib.parse import quote
 
 from wdstream.errors import ConfigError
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import is_web, shown_url, with_account
 from wdstream.storage.forks import has_connections
-from wdstream.storage.http_answers import SILENCE_S, client_options, may_pass, status_of
+from wdstream.storage.http_answers import aiohttp_limits, client_options, may_pass, status_of, store_error
 from wdstream.storage.s3_answers import checked_session
-from wdstream.storage.settings import ReadSettings
-from wdstream.storage.tries import retrying
+from wdstream.storage.settings import SILENCE_S, ReadSettings
+from wdstream.storage.tries import Retrying
 
-_S3_SILENCE_S = 60
 _WRONG_CACHES = ("blockcache", "cached", "filecache")
 """Caches of fsspec that are not safe for threads: 4 of 104 pages were lost, or the process crashed."""
 
@@ -67,25 +67,96 @@ def open_file_system(url: str, options: dict[str, Any], reading: ReadSettings) -
         ConfigError: fsspec, or its plug-in for the protocol, is not installed; the URL begins with a cache of fsspec
             that gives other bytes than the store has.
     """
-    wrong = next((name for name in url.split("::")[:-1] if name.partition(":")[0] in _WRONG_CACHES), None)
+    wrong = next(
+        (name for name in url.split("::")[:-1] if not is_web(url) and name.partition(":")[0] in _WRONG_CACHES), None
+    )
     if wrong is not None:
         raise ConfigError(
-            f"{url}: {wrong}:: loses or mixes up bytes when several threads read: leave it out, and give a folder of "
-            "this machine as data.cache, {path: ..., max_bytes: ...}"
+            f"{shown_url(url)}: {wrong}:: loses or mixes up bytes when several threads read: leave it out, and give a "
+            "folder of this machine as data.cache, {path: ..., max_bytes: ...}"
         )
     protocol = url.partition("://")[0]
     with needs_plug_in(url):
         import fsspec
 
         if protocol in ("http", "https"):
-            options = client_options(reading.open_requests) | options
+            options = client_options(reading.open_requests, reading.silence_s) | options
         elif protocol in ("s3", "s3a"):
             options = _s3_options(fsspec.config.conf.get(protocol, {}) | options, reading)
-        files, root = fsspec.core.url_to_fs(url, **options)
+        elif protocol in GOOGLE:
+            options = (
+                {"requests_timeout": aiohttp_limits(reading.silence_s)} | fsspec.config.conf.get(protocol, {}) | options
+            )
+        files, root = _opened(url, options)
     if protocol in ("s3", "s3a"):
         files.retries = 1
+    if protocol in (*AZURE, *GOOGLE):
+        with suppress(AttributeError):  # in versions that are other inside, their own limits stay
+            _limit_silence(files, reading.silence_s)
     keep_to_this_process(files)
     return files, root
+
+
+def _opened(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+    """As fsspec opens a URL; some of its plug-ins (ftp, sftp, ...) connect at once.
+
+    Raises:
+        ShardError: that failed, by its kind.
+        ImportError, ValueError: the plug-in is not installed, or the protocol not known.
+    """
+    import fsspec
+
+    try:
+        if is_web(url):  # fsspec takes `::` in it for a chain
+            return fsspec.filesystem(url.partition(":")[0], **options), with_account(url)
+        files, root = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # whatever the protocol's plug-in raises
+        raise store_error(url, error, 1, doing="opened") from error
+    return files, str(root)
+
+
+def _limit_silence(files: Any, silence_s: float) -> None:
+    """Have requests to Azure and Google given up after this silence; what a user set stays.
+
+    adlfs does it for uploads alone. And both wait forever for a store that takes no more of what is sent.
+    """
+    from fsspec.asyn import sync
+
+    if hasattr(files, "service_client"):
+        transport, chosen = files.service_client._pipeline._transport, files._timeout_kwargs
+        most = transport.connection_config
+        most.timeout = chosen.get("connection_timeout", silence_s)
+        most.read_timeout = chosen.get("read_timeout", silence_s)
+        transport.session = transport.session or sync(files.loop, _azure_session, transport, silence_s)
+    elif files._session is None and not files.session_kwargs and not getattr(files, "_use_client_cert", False):
+        files.session_kwargs = {"connector": sync(files.loop, _connector, silence_s)}
+
+
+async def _azure_session(transport: Any, silence_s: float) -> Any:
+    """As the transport would open one itself, with another connector."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=await _connector(silence_s),
+        trust_env=transport._use_env_settings,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+async def _connector(silence_s: float) -> Any:
+    """Connections of aiohttp that break when nothing that is sent is taken for so long, where the system can tell."""
+    import aiohttp
+
+    def opened(address: Any) -> socket.socket:
+        connection = socket.socket(*address[:3])
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * silence_s))
+        return connection
+
+    return aiohttp.TCPConnector(socket_factory=opened)
 
 
 def travels_in_clear(url: str, files: Any, options: dict[str, Any]) -> bool:
@@ -135,9 +206,9 @@ def lacks_bucket(url: str, files: Any) -> bool:
     bucket = str(files.split_path(url)[0])
     if (protocol, bucket) in _BUCKETS_SEEN:
         return False
-    ask = partial(_ask_google if protocol in GOOGLE else _ask_azure, files, bucket)
+    ask = _ask_google if protocol in GOOGLE else _ask_azure
     try:
-        retrying(may_pass)(ask)
+        Retrying(may_pass)(lambda _: ask(files, bucket))
     except Exception as error:  # whatever the protocol's plug-in raises
         return isinstance(error, FileNotFoundError) or status_of(error) == 404
     _BUCKETS_SEEN.add((protocol, bucket))
@@ -168,8 +239,10 @@ def _s3_options(options: dict[str, Any], reading: ReadSettings) -> dict[str, Any
     config = {
         "max_pool_connections": reading.open_requests,
         "retries": {"total_max_attempts": 1, "mode": "standard"},
-        "read_timeout": _S3_SILENCE_S,
+        "connect_timeout": reading.silence_s,
+        "read_timeout": reading.silence_s,
     }
     # By its session it is no file system of anybody else, who might mind the number of tries.
-    own = {"session": checked_session(options.get("profile"), os.getpid())}
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    own = {"session": checked_session(options.get("profile"), os.getpid(), environment)}
     return own | options | {"config_kwargs": config | options.get("config_kwargs", {})}

@@ -18,7 +18,7 @@ from wdstream.errors import (
     StorageFailureError,
     needs_extra,
 )
-from wdstream.storage.addresses import shown_url
+from wdstream.storage.addresses import shown_url, without_passwords
 
 _WRONG_SETTINGS = (
     "NoCredentialsError",
@@ -26,12 +26,39 @@ _WRONG_SETTINGS = (
     "ProfileNotFound",
     "NoRegionError",
     "ConfigParseError",
+    "InvalidURL",
+    "NonHttpUrlClientError",
+    "NonHttpUrlRedirectClientError",
+    "TooManyRedirects",
 )
-"""Errors of botocore that stay until somebody changes a setting: no request is sent."""
+"""Errors of botocore and aiohttp that stay until somebody changes a setting, or where an address leads."""
 _NO_BUCKET = re.compile("(bucket|container) does not exist|/upload/storage/v1/b/[^/]+/o")
 """As S3 and Azure say it, and Google when something is written to it."""
 _FORBIDDEN = "Forbidden: "
 """How gcsfs, which has no number for it, begins the error of a status 403."""
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
+_FULL = ("QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull")
+_REMEDIES = {
+    **dict.fromkeys(_EXPIRED, "the credentials have expired, or are no longer valid: get new ones"),
+    **dict.fromkeys(_ELSEWHERE, "the bucket is in another region: set AWS_DEFAULT_REGION, and an endpoint of that one"),
+    **dict.fromkeys(_FULL, "the store is full: make room there, or raise its quota"),
+    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
+    "400": "it is answered so where credentials have expired, or the bucket is in another region (AWS_DEFAULT_REGION)",
+    "InvalidURL": "are the address and the proxy (HTTP_PROXY=http://HOST:PORT) right?",
+    "InvalidObjectState": "the object is archived: restore it, or copy it to where it can be read",
+}
+"""What helps against what S3 stores call an error; 301 and 400 where there is a status alone."""
+_PASSING_CODES = (
+    *("RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
+    *("OperationAborted", "ConditionalRequestConflict", "RequestLimitExceeded"),
+)
+"""Errors of S3 stores with a status below 500 that may pass: what was sent came late or damaged, or is busy."""
+_PASSING = (408, 425, 429)
+"""Statuses below 500 that may pass."""
+_NO_ROOM = 507
+_STAYING = (501, 505, _NO_ROOM)
+"""Statuses from 500 on that stay: the server cannot do it at all, or is full."""
 _OF_STORES = ("aiohttp", "azure", "botocore", "gcsfs", "google", "requests")
 """Packages whose errors are of a network or a store, unless they say that they are final."""
 _WANTED = re.compile(r"bytes=(\d+)-(\d*)")
@@ -39,9 +66,6 @@ _SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _ETAG_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "Content-MD5")
 """Names that file systems have for what changes with a file's content; the first that is there counts."""
 _DATE_FIELDS = ("Last-Modified", "LastModified", "last_modified", "mtime", "updated", "created")
-SILENCE_S = 60.0
-"""Seconds without a byte from a server, after which it counts as gone."""
-_CONNECT_S = 30.0
 
 
 class RangeError(Exception):
@@ -133,12 +157,20 @@ def check_head(wanted: str, status: int, headers: Mapping[str, str], *, may_be_l
         raise RangeError(f"{wanted} was asked for, {headers['Content-Range']} is sent")
 
 
+def aiohttp_limits(silence_s: float) -> Any:
+    """Limits of a request of aiohttp: any time, while the server is not silent for longer."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
+
+
 @lru_cache
-def client_options(connections: int) -> dict[str, Any]:
+def client_options(connections: int, silence_s: float) -> dict[str, Any]:
     """Options of fsspec's HTTP file system, so that its answers are checked and a silent server is given up.
 
     Args:
         connections: open at once, at most; each is used for many requests.
+        silence_s: seconds without a byte from a server, after which a request is given up.
 
     Raises:
         ConfigError: aiohttp is not installed.
@@ -163,13 +195,15 @@ def client_options(connections: int) -> dict[str, Any]:
                 raise RangeError(f"{sent[1]} bytes were announced, {len(body)} sent")
             return body
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
     as_it_is = {"Accept-Encoding": "identity"}  # of a compressed answer a range would be another one
 
     async def get_client(**options: Any) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), **options)
+        import urllib.request
 
-    checked = {"response_class": CheckedAnswer, "timeout": timeout, "headers": as_it_is}
+        has_proxy = bool(urllib.request.getproxies())  # which costs as much again as a request, so only where needed
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), trust_env=has_proxy, **options)
+
+    checked = {"response_class": CheckedAnswer, "timeout": aiohttp_limits(silence_s), "headers": as_it_is}
     return {"client_kwargs": checked, "get_client": get_client}
 
 
@@ -179,6 +213,7 @@ def store_error(
     attempts: int,
     *,
     doing: str = "read",
+    silence: str = "",
     lacks_bucket: Callable[[], bool] = lambda: False,
 ) -> ShardError:
     """What kept a remote file from being read (or written, ...), as the error of its kind; only a plain "not found" is
@@ -188,7 +223,9 @@ def store_error(
         return StorageFailureError(
             f"{url}: the server does not serve ranges ({cause}); copy the shards to one that does"
         )
-    told = f"{type(cause).__name__}: {_first_line(cause)}"
+    told = without_passwords(f"{type(cause).__name__}: {_first_line(cause)}")
+    if silence and _is_silence(cause):
+        told = f"{told} (no byte for {silence})"
     status = status_of(cause)
     is_absent = isinstance(cause, FileNotFoundError) or status in (404, 410)
     if is_absent and (_NO_BUCKET.search(f"{cause} {cause.__cause__}") or lacks_bucket()):
@@ -196,18 +233,50 @@ def store_error(
             f"{url} cannot be {doing}: the store has no such bucket ({_first_line(cause)}); check its name and the "
             "endpoint, or create it"
         )
+    code = s3_code(cause)
+    if code in _FULL or status == _NO_ROOM:
+        return StorageFailureError(f"{url} cannot be {doing} ({told}): {_REMEDIES[_FULL[0]]}")
     if is_absent:
         return AbsentFileError(f"{url} is not there: the storage answers that it has no such file ({told})")
-    if isinstance(cause, PermissionError) or status in (401, 403, 407) or _lacks_credentials(cause):
-        return ForbiddenFileError(
-            f"{url} may not be {doing} ({told}): check credentials and permissions; an object store that does not let "
-            "you list its files says so of files that are missing, too"
+    is_forbidden = isinstance(cause, PermissionError) or status in (401, 403, 407) or code in _EXPIRED
+    if is_forbidden or _lacks_credentials(cause):
+        advice = (
+            "check credentials and permissions; an object store that does not let you list its files says so of files "
+            "that are missing, too"
         )
+        return ForbiddenFileError(f"{url} may not be {doing} ({told}): {_REMEDIES.get(code, advice)}")
     tries = f", after {attempts} attempts" if may_pass(cause) else ""
     advice = "the storage or the network fails: try again later"
     if not tries:
-        advice = "are the address and the settings of the storage (for S3: AWS_ENDPOINT_URL, AWS_PROFILE, ...) right?"
+        advice = (
+            _REMEDIES.get(code or type(cause).__name__, "")
+            or "are the address and the settings of the storage (for S3: AWS_ENDPOINT_URL, AWS_PROFILE, ...) right?"
+        )
     return StorageFailureError(f"{url} cannot be {doing}{tries}: {told}; {advice}")
+
+
+def s3_code(error: BaseException) -> str:
+    """What an S3 store calls an error; empty where it is not of one."""
+    return str(_s3_answer(error).get("Error", {}).get("Code", ""))
+
+
+def _s3_answer(error: BaseException | None) -> Mapping[str, Any]:
+    """What botocore read of the answer of an S3 store, which s3fs keeps as the cause of its own error."""
+    for each in (error, getattr(error, "__cause__", None)):
+        answer = getattr(each, "response", None)
+        if _module(each) == "botocore" and isinstance(answer, dict):
+            return answer
+    return {}
+
+
+def is_passing(status: int) -> bool:
+    """Whether a request with this answer may succeed when it is sent again: not where the answer is another address."""
+    return status in _PASSING or (status >= 500 and status not in _STAYING)
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether a client gave a request up, since no byte came: aiohttp's, botocore's, Azure's."""
+    return _module(error) in _OF_STORES and "Timeout" in type(error).__name__
 
 
 def _lacks_credentials(error: BaseException) -> bool:
@@ -219,6 +288,11 @@ def status_of(error: BaseException) -> int | None:
     """The status of a store's or web server's answer, as its plug-in has it; None where there was none."""
     if type(error) is OSError and str(error).startswith(_FORBIDDEN):
         return 403
+    if _module(error) == "aiohttp" and _module(error.__cause__) == "aiohttp":
+        return None  # no answer that it could read, for which it has a number of its own
+    of_s3 = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if of_s3 is not None:
+        return int(of_s3)
     found = (str(getattr(error, name, "")) for name in ("status", "status_code", "code"))
     return next((int(value) for value in found if value.isdecimal()), None)
 
@@ -233,8 +307,10 @@ def may_pass(error: BaseException) -> bool:
     error = cause_of(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return False
-    status = status_of(error)  # an HTTP answer: 4xx is final, but for time-outs and throttling
-    if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
+    if s3_code(error) in _PASSING_CODES:
+        return True
+    status = status_of(error)
+    if status is not None and status >= 300 and not is_passing(status):
         return False
     if isinstance(error, RangeError):
         return not (isinstance(error, NoRangesError) and error.is_final)

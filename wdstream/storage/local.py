@@ -9,7 +9,15 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from wdstream.errors import AbsentFileError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.errors import (
+    TOO_MANY_FILES,
+    AbsentFileError,
+    ForbiddenFileError,
+    ShardError,
+    StorageFailureError,
+    StoreDownError,
+    file_trouble,
+)
 from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.settings import ReadSettings
 
@@ -78,7 +86,13 @@ class Storage(Protocol):
 
 
 def file_error(path: Path | str, error: OSError, *, doing: str = "read") -> ShardError:
-    """What kept a local file from being read (or written, ...), as the error of its kind."""
+    """What kept a local file from being read (or written, ...), as the error of its kind.
+
+    Raises:
+        StoreDownError: it is no file's fault: too many are open.
+    """
+    if error.errno in TOO_MANY_FILES:
+        raise StoreDownError(f"{path} cannot be {doing}: {file_trouble(error)}") from error
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return AbsentFileError(f"{path} is not there ({reason})")

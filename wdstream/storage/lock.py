@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from wdstream.storage.tries import is_stopped
+from wdstream.storage.atomic import LOCKS_NOTHING
+from wdstream.storage.tries import Deadline, is_stopped
 
 _POLL_S = 0.05
 _FIRST_POLL_S = 0.001
@@ -81,20 +82,26 @@ class FileLock:
         return self.file.fileno()
 
     def _take(self, file: BinaryIO) -> None:
-        if math.isinf(self._wait_s):
-            fcntl.flock(file, self._operation)
-            return
-        deadline, pause = time.monotonic() + self._wait_s, _FIRST_POLL_S
-        while True:
-            try:
-                fcntl.flock(file, self._operation | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline or is_stopped():
-                    file.seek(0)
-                    raise self._refuse(file.read().decode(errors="replace").strip()) from error
-            time.sleep(pause)
-            pause = min(2 * pause, _POLL_S)
+        if not _is_taken(file.fileno(), self._operation, self._wait_s):
+            file.seek(0)
+            raise self._refuse(file.read().decode(errors="replace").strip())
+
+
+def _is_taken(descriptor: int, operation: int, wait_s: float) -> bool:
+    """Take a lock, for which others are waited for so long; whether it is taken."""
+    if math.isinf(wait_s):
+        fcntl.flock(descriptor, operation)
+        return True
+    deadline, pause = Deadline(wait_s), _FIRST_POLL_S
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if deadline.is_over() or is_stopped():
+                return False
+        time.sleep(pause)
+        pause = min(2 * pause, _POLL_S)
 
 
 _BRIEFLY_HELD: set[BinaryIO] = set()
@@ -131,18 +138,23 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for the block, waiting for another holder; leaves no file.
+def folder_lock(
+    folder: Path, *, is_shared: bool = False, wait_s: float = math.inf, refuse: Exception | None = None
+) -> Iterator[None]:
+    """Hold a folder for the block; leaves no file. Arguments are as of FileLock, but `refuse` is the error.
 
     A file system that locks no folders (NFS does not) is written without a lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_held = _is_taken(descriptor, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX, wait_s)
         except OSError as error:
-            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
+            if error.errno not in LOCKS_NOTHING:
                 raise
+            is_held = True
+        if not is_held:
+            raise refuse or OSError(errno.EBUSY, "another process holds it", str(folder))
         yield
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from wdstream.errors import ShardError
-from wdstream.storage.addresses import address_of, check_address, name_in
+from wdstream.storage.addresses import address_of, check_address, check_web_folder, name_in, shown_url
 from wdstream.storage.file_systems import lacks_bucket, open_file_system, travels_in_clear
 from wdstream.storage.forks import ForkSafeLock, leave_to_parent
 from wdstream.storage.http_answers import (
@@ -24,7 +24,7 @@ from wdstream.storage.http_answers import (
 )
 from wdstream.storage.local import ByteRange, LocalStorage, Storage, coalesce, cut_out
 from wdstream.storage.settings import ReadSettings
-from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, come_twice, retrying
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Deadline, Retrying, come_twice
 
 BLOCK_BYTES = 8 << 20
 """Size of one request of a stream: large enough that the request's latency does not count."""
@@ -84,7 +84,9 @@ class RemoteFile(SizedFile):
         self._storage = _AsAddressed(folder)
         size = self._storage.size(self._name)
         if size is None:
-            raise ShardError(f"{url}: the storage does not tell its size, so that its end would not be known")
+            raise ShardError(
+                f"{shown_url(url)}: the storage does not tell its size, so that its end would not be known"
+            )
         super().__init__(size)
         self._url = url
 
@@ -99,7 +101,9 @@ class RemoteFile(SizedFile):
             return 0
         data = self._storage.read(ByteRange(name=self._name, offset=self._position, length=wanted))
         if len(data) != wanted:
-            raise ShardError(f"{self._url}: {wanted} bytes at byte {self._position} asked for, {len(data)} sent")
+            raise ShardError(
+                f"{shown_url(self._url)}: {wanted} bytes at byte {self._position} asked for, {len(data)} sent"
+            )
         buffer[:wanted] = data
         self._position += wanted
         return wanted
@@ -145,8 +149,10 @@ class FsspecStorage:
         tries: dict[str, Any] = {"attempts": attempts, "first_wait_s": first_wait_s}
         self._state = {"url": url, "reading": self._reading, **tries, **options}
         self._url, self._options = url.rstrip("/"), options
+        if self.has_file_names:
+            check_web_folder(self._url)
         self._waits_out, self._has_answered = attempts is None, False
-        self._retrying = retrying(
+        self._retrying = Retrying(
             may_pass,
             attempts=attempts or ATTEMPTS,
             first_wait_s=first_wait_s,
@@ -216,9 +222,8 @@ class FsspecStorage:
     def _fetch(self, requests: Sequence[ByteRange]) -> list[bytes]:
         """The answer to each request, all sent in parallel; of those that fail, each is tried again by itself."""
         answers: dict[int, bytes | BaseException] = {}
-        deadline = Deadline(self._reading.patience_s)
 
-        def ask() -> None:
+        def ask(deadline: Deadline) -> None:
             todo = [number for number in range(len(requests)) if not isinstance(answers.get(number), bytes)]
             asked = [requests[number] for number in todo]
             paths = [self._path(request.name) for request in asked]
@@ -313,7 +318,8 @@ class FsspecStorage:
         def once() -> Result:
             return self._try(folder, now)
 
-        return come_twice(once, f"{self._url}: the listing of {folder!r}", is_sure=lambda _: not self.is_in_clear)
+        what = f"{shown_url(self._url)}: the listing of {folder!r}"
+        return come_twice(once, what, is_sure=lambda _: not self.is_in_clear)
 
     def local_path(self, name: str) -> Path | None:
         """None: the files are elsewhere."""
@@ -326,17 +332,21 @@ class FsspecStorage:
         if isinstance(error, TimeoutError) and not str(error):
             told = f"no whole answer within {self._reading.patience_s:g} s ({self._reading.section}.patience_s)"
             error = TimeoutError(told)
-        tries = int(self._retrying.statistics.get("attempt_number", 1))
-        return store_error(f"{self._url}/{name}", error, tries, lacks_bucket=lambda: lacks_bucket(self._url, self._fs))
+        return store_error(
+            f"{self._url}/{name}",
+            error,
+            self._retrying.num_tries,
+            silence=f"{self._reading.silence_s:g} s, {self._reading.section}.silence_s",
+            lacks_bucket=lambda: lacks_bucket(self._url, self._fs),
+        )
 
     def _path(self, name: str) -> str:
         return address_of(self._root, name) if self.has_file_names else f"{self._root}/{name}"
 
     def _try(self, name: str, request: "Callable[[Ask], Result]") -> Result:
         """What a request gives that is passed how to ask the file system, until it succeeds."""
-        deadline = Deadline(self._reading.patience_s)
         try:
-            answer = self._retrying(lambda: request(self._ask_for(deadline)))
+            answer = self._retrying(lambda deadline: request(self._ask_for(deadline)))
         except Exception as error:  # whatever the protocol's plug-in raises
             raise self._error(name, error) from error
         self._has_answered = True

@@ -13,12 +13,13 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @lru_cache
-def checked_session(profile: str | None, pid: int) -> Any:
+def checked_session(profile: str | None, pid: int, environment: tuple[tuple[str, str], ...]) -> Any:
     """A session of aiobotocore whose clients compare the answer to each request for a range with what was asked for.
 
     Args:
         profile: of the credentials; None for the usual ones.
         pid: of this process; each has a session of its own.
+        environment: the variables that say who asks, and where; a session keeps what they say.
 
     Raises:
         ImportError: s3fs, which brings it, is not installed.

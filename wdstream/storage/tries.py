@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from wdstream.errors import StorageFailureError
@@ -20,6 +21,10 @@ MOST_S = 120.0
 _GRACE_S = 1.0
 _LOOK_S = 0.2
 """Seconds after which a wait looks whether it is still wanted."""
+_LONGEST_LOOK_S = 1.0
+_LONGEST_TRY_S = 30.0
+"""Seconds from one look to the next in which a process can have run, where it looks all the time, and where a request
+is sent that is given up when nothing comes for 20 s."""
 _ASKED = 12
 """Times of one question, until the same answer comes twice; where a fifth of the answers is damaged, a few do."""
 _Outcome = TypeVar("_Outcome")
@@ -59,26 +64,45 @@ def is_stopped() -> bool:
     return stop is not None and stop.is_over
 
 
-def wait(seconds: float) -> None:
-    """Wait, but no longer than anybody wants what comes after."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0 and not is_stopped():
-        time.sleep(min(left, _LOOK_S))
-
-
 class Deadline:
-    """A point in time, after which nothing is waited for.
+    """Some seconds in which this process runs, after which nothing is waited for.
+
+    What it is stopped for does not count: a Ctrl-Z, a machine that is suspended or moved, a clock that jumps. What is
+    waited for may be there long ago.
 
     Args:
-        seconds: from now.
+        seconds: how many.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self._left, self._looked_at = seconds, time.monotonic()
+        self._most_s = _LONGEST_TRY_S
 
-    def left(self) -> float:
-        """Seconds up to it; a tenth when it is past, so that what waits so long ends by its own error."""
-        return max(0.1, self._end - time.monotonic())
+    def is_over_by_try(self, *, after_s: float = 0.0) -> bool:
+        """Whether they are over, asked before or after a request that may have looked by `result_of`, or not at all.
+
+        Args:
+            after_s: seconds that are to be waited first.
+        """
+        return self.is_over(most_s=self._most_s) or self._left <= after_s
+
+    def is_over(self, *, most_s: float = _LONGEST_LOOK_S) -> bool:
+        """Whether they are over; to be asked now and then.
+
+        Args:
+            most_s: seconds since it was asked last, or began, that this process can have run at most.
+        """
+        now = time.monotonic()
+        self._left -= min(now - self._looked_at, most_s)
+        self._looked_at = now
+        return self._left <= 0
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but no longer than anybody wants what comes after."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not is_stopped():
+            time.sleep(min(left, _LOOK_S))
+            self.is_over()
 
     def result_of(self, future: "Future[_Outcome]") -> _Outcome:
         """What a future gives.
@@ -86,14 +110,19 @@ class Deadline:
         Raises:
             TimeoutError: it is not there in time, or wanted no more; it is cancelled.
         """
+        self.is_over_by_try()  # what came before
+        self._most_s = _LONGEST_LOOK_S  # from here on it is looked at all the time
         while True:
             try:
-                return future.result(min(self.left(), _LOOK_S))
+                return future.result(_LOOK_S)
             except TimeoutError:
-                if not future.done() and (is_stopped() or time.monotonic() >= self._end):
-                    future.cancel()
                 if future.done():
+                    return future.result()  # which may have come in this moment
+                if self.is_over() or is_stopped():
+                    future.cancel()
                     raise
+            finally:
+                self.is_over()  # it may be stopped while the answer comes
 
 
 def come_twice(
@@ -125,14 +154,7 @@ def come_twice(
     )
 
 
-def retrying(
-    may_pass: Callable[[BaseException], bool],
-    *,
-    attempts: int = ATTEMPTS,
-    first_wait_s: float = FIRST_WAIT_S,
-    most_s: float = MOST_S,
-    waits_out: Callable[[BaseException], bool] = lambda _: False,
-) -> "tenacity.Retrying":
+class Retrying:
     """Calls a function until it succeeds, raises what does not pass, or time is over.
 
     Args:
@@ -143,26 +165,46 @@ def retrying(
         most_s: seconds from the first call on, after which no other begins.
         waits_out: whether calls continue against an error for all of these seconds, however many they are.
     """
-    import tenacity
 
-    is_late, is_enough = tenacity.stop_before_delay(most_s), _StopAfter(attempts, waits_out)
-    return tenacity.Retrying(
-        stop=lambda state: is_late(state) or is_enough(state),
-        wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S),
-        retry=tenacity.retry_if_exception(may_pass),
-        reraise=True,
-        sleep=wait,
-    )
+    def __init__(
+        self,
+        may_pass: Callable[[BaseException], bool],
+        *,
+        attempts: int = ATTEMPTS,
+        first_wait_s: float = FIRST_WAIT_S,
+        most_s: float = MOST_S,
+        waits_out: Callable[[BaseException], bool] = lambda _: False,
+    ) -> None:
+        self._may_pass, self._attempts, self._waits_out = may_pass, attempts, waits_out
+        self._first_wait_s, self._most_s = first_wait_s, most_s
+        self._of_thread = threading.local()
 
+    @property
+    def num_tries(self) -> int:
+        """How often the last function of this thread was called."""
+        return getattr(self._of_thread, "num_tries", 1)
 
-class _StopAfter:
-    """Stops after a number of calls, but where the last one failed in a way that is waited out."""
+    def __call__(self, request: Callable[[Deadline], _Outcome]) -> _Outcome:
+        """What the function gives, which is passed when all is over."""
+        import tenacity
 
-    def __init__(self, attempts: int, waits_out: Callable[[BaseException], bool]) -> None:
-        self._attempts, self._waits_out = attempts, waits_out
+        deadline = Deadline(self._most_s)
+        trying = tenacity.Retrying(
+            stop=partial(self._is_enough, deadline),
+            wait=tenacity.wait_random_exponential(multiplier=self._first_wait_s, max=LONGEST_WAIT_S),
+            retry=tenacity.retry_if_exception(self._may_pass),
+            reraise=True,
+            sleep=deadline.wait,
+            before=self._note,
+        )
+        return trying(request, deadline)
 
-    def __call__(self, retry_state: "tenacity.RetryCallState") -> bool:
-        if is_stopped():
+    def _note(self, state: "tenacity.RetryCallState") -> None:
+        self._of_thread.num_tries = state.attempt_number
+
+    def _is_enough(self, deadline: Deadline, state: "tenacity.RetryCallState") -> bool:
+        """Whether no other call is to be made."""
+        if deadline.is_over_by_try(after_s=state.upcoming_sleep) or is_stopped():
             return True
-        error = None if retry_state.outcome is None else retry_state.outcome.exception()
-        return retry_state.attempt_number >= self._attempts and not (error is not None and self._waits_out(error))
+        error = None if state.outcome is None else state.outcome.exception()
+        return state.attempt_number >= self._attempts and not (error is not None and self._waits_out(error))

@@ -1,4 +1,5 @@
-"""Text as it is stored (line ends, hyphen marks and controls of PDF text layers, lone surrogates), and as it is shown.
+"""Text as it is stored (line ends, hyphen marks and controls of PDF text layers, lone surrogates), what is taken for
+one and is none, and text as it is shown.
 
 Nothing that comes from a file reaches a terminal as it is: names, suffixes, keys and errors of libraries are shown by
 `printable`, and where they are one word of a line by `short_name`.
@@ -6,18 +7,19 @@ Nothing that comes from a file reaches a terminal as it is: names, suffixes, key
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 # PDFium ends a line broken inside a word with U+0002, in some encodings with U+FFFE, and drops the line end after it.
-_LINE_END_HYPHEN = re.compile("[\u0002\ufffe](?:\r\n|\r|\n)?")
+_LINE_END_HYPHENS = "\u0002\ufffe"
 _LINE_END = re.compile("\r\n|\r|\x0b|\x0c|\u2028|\u2029")
+_OTHER_LINE_END = re.compile("[\x0b\x0c\u2028\u2029]")
 _LAST_OF_PLANES = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
 _CONTROL = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
 _SOFT_HYPHEN_AT_LINE_END = re.compile("\u00ad+(?=[ \t\u00a0]*(?:[\r\n\x0b\x0c\u2028\u2029]|$))")
 # Latin and Armenian ligatures, Hebrew and Arabic presentation forms; signs that stand for a phrase or a currency stay.
 _FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]")
 _BLANKS = " \t\u00a0"
-_SPACE_AT_LINE_END = re.compile(f"[{_BLANKS}]+(?=\n|$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNREADABLE_CATEGORIES = frozenset({"Cc", "Cn", "Co", "Cs"})
 _READABLE_CONTROLS = frozenset("\t\n\r\x0c\x02\ufffe")
@@ -27,6 +29,18 @@ _SHOWN_CONTROLS = "\n\t"
 _WRITTEN_OUT = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0x2028, 0x2029, *range(0xE0000, 0xE0080)}
 _FIRST_CONTROL_PICTURE = 0x2400
 _MAX_NAME = 160
+_ASCII = bytes(range(0x80))
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_POINTER_BYTES = 1024
+"""More than a pointer has, as its specification says."""
+FETCH_LFS = "is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_NO_TEXT_BYTES = bytes({*range(0x20), 0x7F} - set(b"\t\n\x0b\x0c\r\x1b"))
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_CORNERS = re.compile(rf"({_NUMBER}(?:, ?{_NUMBER}){{7}}),.*")
+_SHARES = re.compile(r"\d+((?: [01]?\.\d+| [01]){4})")
+_LONG_SHARE = re.compile(r"\.\d{5}")
+_ROUNDING = 1e-3
 
 
 def replace_surrogates(text: str) -> str:
@@ -37,7 +51,15 @@ def replace_surrogates(text: str) -> str:
 @lru_cache(maxsize=2)
 def kinds_of(text: str) -> str:
     """The different characters of a text, in any order: some dozens of thousands, which several questions are about."""
-    return "".join(set(text))
+    absent = _ASCII.translate(None, text.encode("ascii", "ignore"))
+    return _ASCII.translate(None, absent).decode() + beyond_ascii(text)
+
+
+@lru_cache(maxsize=2)
+def beyond_ascii(text: str) -> str:
+    """Those of `kinds_of` a text that are not of ASCII: mostly so few that they tell at once what it does not have."""
+    others = text.encode("utf-8", "surrogatepass").translate(None, _ASCII)
+    return "".join(set(others.decode("utf-8", "surrogatepass")))
 
 
 def normalise_text(text: str) -> str:
@@ -57,16 +79,75 @@ def normalise_text(text: str) -> str:
         text = _SOFT_HYPHEN_AT_LINE_END.sub("-", text).replace("\u00ad", "")
     if _FORMS.search(kinds):
         text = plain_letters(text)
-    if "\u0002" in kinds or "\ufffe" in kinds:
-        text = _LINE_END_HYPHEN.sub("-\n", text)
+    for hyphen in _LINE_END_HYPHENS:
+        if hyphen in kinds:
+            for end in ("\r\n", "\r", "\n", ""):
+                text = text.replace(hyphen + end, "-\n")
     if _LINE_END.search(kinds):
         plain = text.replace("\r\n", "\n")  # as PDFium ends all lines
-        text = _LINE_END.sub("\n", text) if _LINE_END.search(plain) else plain
+        text = _LINE_END.sub("\n", text) if "\r" in plain or _OTHER_LINE_END.search(kinds) else plain
     if _CONTROL.search(kinds):
         text = _CONTROL.sub("", text)
     if any(blank + "\n" in text or text.endswith(blank) for blank in _BLANKS):
-        text = _SPACE_AT_LINE_END.sub("", text)
-    return replace_surrogates(text).strip("\n")
+        text = "\n".join([line.rstrip(_BLANKS) for line in text.split("\n")])
+    if _SURROGATE.search(kinds):
+        text = replace_surrogates(text)
+    return text.strip("\n")
+
+
+def other_than_text(data: bytes) -> str | None:
+    """What the bytes of a text file are where they are surely no text of a page, to be said after its name; None for a
+    text: UTF-16, whose bytes may all be UTF-8; a pointer to the file; boxes around objects or words.
+    """
+    if data.startswith(LFS_POINTER) and len(data) < LFS_POINTER_BYTES:
+        return FETCH_LFS
+    if data.startswith(_UTF16_MARKS) or _is_utf16(data):
+        return "is UTF-16, or no text: write it as UTF-8"
+    first = data[:4].removeprefix(b"\xef\xbb\xbf")
+    if (first[:1].isdigit() or first.startswith(b"-")) and are_boxes(data.decode("utf-8-sig", "replace")):
+        return "has a box in numbers on each line, not the text of a page: write the words alone, in reading order"
+    return None
+
+
+def _is_utf16(data: bytes) -> bool:
+    """Whether a quarter of the bytes are controls, as in most scripts, without the NULs that fill a text up; or every
+    second one is, and one of them NUL."""
+    if len(data) < 4 or not (num_controls := len(data) - len(data.translate(None, _NO_TEXT_BYTES))):
+        return False
+    halves, num_padding = (data[::2], data[1::2]), len(data) - len(data.rstrip(b"\0"))
+    return 4 * (num_controls - num_padding) >= len(data) - num_padding > 0 or any(
+        max(half) < 0x20 and 0 in half for half in halves
+    )
+
+
+def are_boxes(text: str) -> bool:
+    """Whether every line is a box: four corners and a word (SROIE, ICDAR), or a class and a box in shares (YOLO)."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    found = [_CORNERS.fullmatch(line) for line in lines]
+    if lines and all(found):
+        return all(_goes_around([*map(float, match[1].split(","))]) for match in found if match)
+    found = [_SHARES.fullmatch(line) for line in lines]
+    if not lines or not all(found) or len(_LONG_SHARE.findall(text)) < 2 * len(lines):
+        return False
+    return all(_is_within([*map(float, match[1].split())]) for match in found if match)
+
+
+def _goes_around(corners: Sequence[float]) -> bool:
+    """Whether x and y of four points go around a box: each side turns as the one before, and the one opposite leads
+    back. Squares or primes in a row turn alike, too, but continue."""
+    points = [*zip(corners[::2], corners[1::2], strict=True)]
+    sides = [(x2 - x1, y2 - y1) for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1], strict=True)]
+    turns = [x1 * y2 - y1 * x2 for (x1, y1), (x2, y2) in zip(sides, sides[1:] + sides[:1], strict=True)]
+    lead_back = all(x1 * x2 + y1 * y2 <= 0 for (x1, y1), (x2, y2) in zip(sides[:2], sides[2:], strict=True))
+    return lead_back and any(turns) and (min(turns) >= 0 or max(turns) <= 0)
+
+
+def _is_within(box: Sequence[float]) -> bool:
+    """Whether a box, by its middle, width and height, is in the picture, and has a size: rows of zeros have none."""
+    x, y, width, height = box
+    return width * height > 0 and all(
+        abs(middle - 0.5) + size / 2 <= 0.5 + _ROUNDING for middle, size in ((x, width), (y, height))
+    )
 
 
 def plain_letters(text: str) -> str:

@@ -3,11 +3,22 @@
 Two questions are answered. What an image is, so that it can be read: `image_format`, `bytes_of_text`. And what looks
 like one, so that it is not taken for metadata without a word: `looks_like_image`, `is_image_name`, which also know
 formats that are not read (HEIC, JPEG XL, SVG, ...), and PDF pages in bytes.
+
+Numbers have no first bytes that tell. In a row without an image, a vector is metadata, and what may be pixels is not:
+
+    {"text": ..., "embedding": [0.12, -0.03, ...]}               a vector: numbers in one list
+    {"text": ..., "embedding": b"\\x8f\\xc2..."}                   bytes under a name that speaks of one, or of length 1
+    {"text": ..., "token_embeddings": [[0.1, ...], [0.3, ...]]}  numbers in rows under such a name
+    {"text": ..., "data": [[0, 12, 255, ...], ...]}              pixels, as far as anyone can tell
+    {"text": ..., "blob": b"..."}                                the same
 """
 
 import base64
 import binascii
+import math
 import re
+import struct
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from wdstream.errors import RowError
@@ -65,12 +76,36 @@ _WRITTEN_BYTES = tuple(
 )  # fmt: skip
 _IMAGE_NAME = re.compile(rf"[^\n\r\0]*[^\s/\\]\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE)
 _MAX_NAME, _MAX_FILE_NAME = 4096, 255
-_HEAD_BYTES = 64
+HEAD_BYTES = 64
+"""By which an image is known."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LEAST_BASE64 = 32  # characters; the smallest file of any format is longer
 _DATA_URI = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
 _HEX = re.compile(r"(?:0x|\\x)?([0-9a-fA-F]{130})")  # more than those of any hash
 _DRAWING = re.compile(r"\s*(?:(?:<\?(?>.*?\?>)|<!--(?>.*?-->))\s*)*+(?:<svg[\s>:/]|<!DOCTYPE svg|%!PS-)", re.DOTALL)
+NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_VECTOR = re.compile(
+    "(?:embed|embedding|emb|vector|vec|feature|feat|logit|prob|probability|probabilitie|hash|hashe|simhash|minhash|"
+    "fingerprint|checksum|digest|uuid|guid|bloom|centroid|activation|token|id)s?|sha(?:1|224|256|384|512)?|md5"
+)
+_TABLE = re.compile(
+    "(?:box|boxe|bbox|bboxe|quad|polygon|poly|point|coord|coordinate|keypoint|segment|segmentation|span|offset|position|"
+    "table|cell|matrix|matrice|row|column|score|attention|distance|similaritie|similarity|confusion|count|statistic|stat|"
+    "rect|rectangle|contour|vertex|vertice|landmark|alignment|adjacency|edge|logprob|colbert|series|sheet)s?"
+)
+_PLACED = re.compile("(?:line|word|block|paragraph|region|object|annotation|location|field|ocr)s?")
+"""What has places, as four corners: rows of 8 numbers."""
+_NUMBERS = re.compile(
+    "(?:mask|rle|label|tag|length|len|size|width|height|indice|index|type|byte|char|code|level|value|page|start|stop|end|"
+    "time|duration|year|age|rank|rating|quality|weight)s?|indexes|qualities"
+)
+_CORNERS = 8
+_MOST_BYTES_OF_HASH = 64
+_LEAST_NUMBERS = 16  # of a vector
+_LEAST_PIXELS = 28 * 28  # of a picture in one list
+_MOST_TEXT_CODE = 127
+_FORMATS = (("f", 4, 1e-3), ("e", 2, 1e-2), ("d", 8, 1e-6))
+"""Of floats as bytes: the letter of `struct`, bytes of one, and how far a vector's length may be from 1."""
 _SPACE = re.compile(r"\s+")
 _PATH_START = re.compile(r"^(\./)+")
 
@@ -90,10 +125,10 @@ def unread_format(data: bytes) -> str | None:
 
 def looks_like_image(data: bytes) -> bool:
     """Whether bytes, of which the first 64 suffice, are an image or a page of any known format."""
-    head = data[:_HEAD_BYTES]
+    head = data[:HEAD_BYTES]
     name = image_format(head)
     if name is None:
-        if head.startswith(_JXL_STREAM) and len(head) < _HEAD_BYTES:
+        if head.startswith(_JXL_STREAM) and len(head) < HEAD_BYTES:
             return False  # a digest, or a box: 255, 10, 90, 40
         return any(head.startswith(magics, start) for _name, start, magics in _OTHER_MAGIC)
     return name not in _WEAK_MAGIC or _WEAK_MAGIC[name].match(head) is not None
@@ -211,3 +246,78 @@ def _path_of(text: str) -> str:
         return urlsplit(text).path
     except ValueError:  # a broken IPv6 address
         return text
+
+
+def may_be_pixels(data: bytes, name: str) -> bool:
+    """Whether bytes that do not begin as an image file could be one all the same; a short hash, text or a vector
+    cannot.
+
+    Args:
+        data: all bytes of the value.
+        name: under which it is, with the names of what it is inside of.
+    """
+    if len(data) <= _MOST_BYTES_OF_HASH or is_text(data):
+        return False
+    return not _speaks_of(_VECTOR, name) and not _has_unit_length(data)
+
+
+def are_bytes_of_pixels(values: Sequence[object], name: str) -> bool:
+    """Whether the numbers of one list could be a small picture: as many, from 0 to 255, and not those of a text."""
+    if len(values) < _LEAST_PIXELS or any(_speaks_of(words, name) for words in (_VECTOR, _TABLE, _NUMBERS)):
+        return False
+    numbers = [value for value in values if type(value) is int and 0 <= value < 256]
+    return len(numbers) == len(values) and max(numbers) > _MOST_TEXT_CODE and not is_text(bytes(numbers))
+
+
+def sides_of_pixels(values: Sequence[object], name: str, *, least: int) -> tuple[int, int] | None:
+    """The two largest sides of numbers in rows of one length, in order, where both are `least` or more and the name
+    does not say that they are a table or vectors; None for anything else."""
+    sides = _shape(values)
+    if len(sides) < 2 or is_table_name(name) or (sides[1:] == (_CORNERS,) and _speaks_of(_PLACED, name)):
+        return None
+    low, high = sorted(sides)[-2:]
+    return (low, high) if low >= least else None
+
+
+def is_matrix(value: object, name: str) -> bool:
+    """Whether an array has numbers in rows under a name which says that they are a table or vectors."""
+    shape = getattr(value, "shape", None)
+    return isinstance(shape, tuple) and len(shape) == 2 and not hasattr(value, "getexif") and is_table_name(name)
+
+
+def is_table_name(name: str) -> bool:
+    """Whether a name says that numbers in rows are a table or vectors."""
+    return _speaks_of(_VECTOR, name) or _speaks_of(_TABLE, name)
+
+
+def _speaks_of(words: re.Pattern[str], name: str) -> bool:
+    return any(words.fullmatch(word.lower()) for word in NAME_WORD.findall(name))
+
+
+def _shape(values: object) -> tuple[int, ...]:
+    """The sides of lists in lists, all of one length, with numbers inside; empty for anything else."""
+    if not isinstance(values, list | tuple) or not values:
+        return ()
+    first = values[0]
+    if isinstance(first, int | float):
+        return (len(values),) if all(isinstance(value, int | float) for value in values) else ()
+    if not isinstance(first, list | tuple) or any(type(row) is not type(first) for row in values):
+        return ()
+    if any(len(row) != len(first) for row in values):
+        return ()
+    inner = _shape(first)
+    return (len(values), *inner) if inner else ()
+
+
+def _has_unit_length(data: bytes) -> bool:
+    """Whether bytes are a vector of length 1, as embeddings are stored; no picture is."""
+    for letter, size, tolerance in _FORMATS:
+        number, rest = divmod(len(data), size)
+        if rest or number < _LEAST_NUMBERS:
+            continue
+        squares = math.fsum(
+            min(value * value, 4.0) for value in struct.unpack(f"<{number}{letter}", data) if value == value
+        )
+        if abs(squares - 1) < tolerance:
+            return True
+    return False

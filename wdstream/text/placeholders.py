@@ -29,6 +29,7 @@ _FORMS = {
 _NUMBERED_MARK = re.compile(r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placeholder>|<\|image_1\|>")
 _OTHER_MARK = re.compile(
     r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placeholder>|</?IMG>|<img>|\[IMG\]|<IMAGE>|<Image>"
+    r"|<image-placeholder>|<image_soft_token>|<IMG_CONTEXT>|<\|media_placeholder\|>"
 )
 _LEADING_MARKS = (*_FORMS, "<|vision_start|>", "<|begin_of_image|>")
 _OTHER_MEDIUM_MARK = re.compile(r"\A\s*<(?:video|audio)>(?!.*</)|<(?:video|audio)>\s*\Z", re.DOTALL)
@@ -51,9 +52,10 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
 
 def leading_mark(segments: Sequence[Segment]) -> str:
     """The placeholder with which the text of a page of one image begins, as if it stood for that image; or empty."""
-    if sum(isinstance(segment, ImageSegment) for segment in segments) != 1:
+    texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
+    text = texts[0].lstrip() if texts else ""
+    if not text.startswith("<") or sum(isinstance(segment, ImageSegment) for segment in segments) != 1:
         return ""
-    text = next((segment.text for segment in segments if isinstance(segment, TextSegment)), "").lstrip()
     return next((mark for mark in _LEADING_MARKS if text.startswith(mark)), "")
 
 

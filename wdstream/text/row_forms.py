@@ -24,7 +24,7 @@ from typing import Literal
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
 from wdstream.text.half_read import refuse_marks_of_objects, refuse_named_pdf, refuse_preferences
-from wdstream.text.image_names import are_one_name, is_image_name, is_link
+from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.field_map import FieldMap, MapText, Taken
 from wdstream.text.maps.field_paths import opened
 from wdstream.text.maps.forms import (
@@ -39,7 +39,7 @@ from wdstream.text.maps.forms import (
     named_forms,
 )
 from wdstream.text.maps.layouts import layout_of
-from wdstream.text.maps.no_form import no_form
+from wdstream.text.maps.no_form import no_form, without_nulls
 from wdstream.text.maps.readings import RowReading
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
@@ -49,7 +49,7 @@ from wdstream.text.row_fields import (
     refuse_images_in_text,
     refuse_unused_images,
 )
-from wdstream.text.row_images import RowImage, images_of_value
+from wdstream.text.row_images import RowImage, have_one_name, images_of_value, may_be_one
 from wdstream.text.row_turns import (
     are_texts,
     content_with_images,
@@ -138,7 +138,7 @@ def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held
     Raises:
         RowError: it has no form or several, text and images do not belong together, or an image would not be used.
     """
-    present = {field: value for field, value in row.items() if value is not None}
+    present = without_nulls(row)
     if rules.field_map is None and (name := _layout_by_lists(present)) is not None:
         rules = replace(rules, field_map=FieldMap.of_layout(name))
     if rules.field_map is None:
@@ -263,23 +263,25 @@ def _row_images(fields: Mapping[str, object], rules: RowRules) -> tuple[list[str
     named = [] if fields.keys().isdisjoint(IMAGE_FIELDS) else [field for field in IMAGE_FIELDS if field in fields]
     found = {field: images_of_value(fields[field], field) for field in named if not _is_blank(fields[field])}
     found = {field: images for field, images in found.items() if images}
-    if not found:
+    if not found or all(image.is_link for images in found.values() for image in images):
         may_be = () if fields.keys().isdisjoint(FILE_NAME_FIELDS) else FILE_NAME_FIELDS
         file_names = [field for field in may_be if _is_file_name(fields.get(field), rules)]
-        found = {field: images_of_value(fields[field], field) for field in file_names}
+        found |= {field: images_of_value(fields[field], field) for field in file_names}
         named += file_names
     if not found:
         return named, []
     first, *others = found
     for other in others:
         pairs = zip(found[first], found[other], strict=False)
-        if len(found[first]) != len(found[other]) or not all(are_one_name(a.name, b.name) for a, b in pairs):
+        if len(found[first]) != len(found[other]) or not all(may_be_one(a, b) for a, b in pairs):
             raise RowError(
                 f"images are given both in {first!r} and in {other!r}; keep one",
                 option=f", or say that one of them is metadata with --metadata-field {other}",
             )
-    local = [field for field, images in found.items() if not any(is_link(i.name) and i.is_named for i in images)]
-    return named, _called(found[local[0] if local else first], fields, rules)
+    local = [field for field, images in found.items() if not any(image.is_link for image in images)]
+    chosen = found[local[0] if local else first]  # links to it under other names are metadata
+    named = [field for field in named if field not in found or have_one_name(found[field], chosen)]
+    return named, _called(chosen, fields, rules)
 
 
 def _called(images: list[RowImage], fields: Mapping[str, object], rules: RowRules) -> list[RowImage]:

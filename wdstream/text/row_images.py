@@ -8,12 +8,12 @@ b"...", "data:image/png;base64,...", "iVBORw0KGgo..."  an image file
 anything else                                          a picture in memory (nodes read those)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wdstream.errors import RowError
 from wdstream.text.characters import quoted
-from wdstream.text.image_names import are_one_name, bytes_of_text, is_spelt_image
+from wdstream.text.image_names import are_one_name, bytes_of_text, is_link, is_spelt_image
 
 _DATA_KEYS = ("bytes", "data", "base64", "b64_json")
 _NAME_KEYS = ("path", "url", "file_name", "filename", "image", "image_url", "img", "file", "image_path", "uri")
@@ -44,6 +44,11 @@ class RowImage:
     def is_named(self) -> bool:
         """Whether only a name is known."""
         return self.data is None and self.picture is None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether only an address is known."""
+        return self.is_named and is_link(self.name)
 
     def is_called(self, name: str) -> bool:
         """Whether this may be the image of that name."""
@@ -76,6 +81,17 @@ def images_of_value(value: object, where: str, depth: int = 0) -> list[RowImage]
     if isinstance(value, bool | int | float | complex):
         raise RowError(f"{where} is {value!r:.40}; expected a file name, bytes, a data URI, or an object with one")
     return [RowImage(where=where, picture=value)]
+
+
+def may_be_one(first: RowImage, second: RowImage) -> bool:
+    """Whether two fields of a row may give one image: by one name, or one says by a link where the other is from."""
+    return are_one_name(first.name, second.name) or first.is_link != second.is_link
+
+
+def have_one_name(images: Sequence[RowImage], others: Sequence[RowImage]) -> bool:
+    """Whether two fields with as many images call each by one name."""
+    pairs = zip(images, others, strict=True)
+    return images is others or all(are_one_name(image.name, other.name) for image, other in pairs)
 
 
 def plain_list(value: object) -> object:

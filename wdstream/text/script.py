@@ -1,7 +1,9 @@
 """Which script a text is written in, and characters by script, from Unicode's own tables."""
 
+import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +25,22 @@ _EAST = ("Hani", "Hira", "Kana", "Hang")
 _MIXED = 0.05  # of the letters of East Asia are kana or Hangul where Han letters are Japanese or Korean
 _PAST_MARKS = 0x1F000
 _LETTER = regex.compile(r"\p{L}")
+_RIGHT_TO_LEFT = ((0x591, 0x8FF), (0xFB1D, 0xFDFF), (0xFE70, 0xFEFC), (0x10800, 0x10FFF), (0x1E800, 0x1EFFF))
+_EAST_ASIAN = (
+    *((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0xFE10, 0xFE1F)),
+    *((0xFE30, 0xFE4F), (0xFF01, 0xFF9F), (0x20000, 0x2FFFF)),
+)
+
+
+def one_of(*ranges: tuple[int, int]) -> re.Pattern[str]:
+    """What finds a character whose code point is in one of these ranges, both ends counted."""
+    return re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges) + "]")
+
+
+RIGHT_TO_LEFT = one_of(*_RIGHT_TO_LEFT)
+"""Finds one of `right_to_left_letters` in a text."""
+EAST_ASIAN = one_of(*_EAST_ASIAN)
+"""Finds one that `is_east_asian`."""
 
 
 @lru_cache
@@ -73,24 +91,19 @@ def script_of(text: str) -> str:
 
 def right_to_left_letters(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) which code points are of Hebrew, Arabic and the other scripts that read from right to left."""
-    return (
-        ((codes >= 0x591) & (codes <= 0x8FF))
-        | ((codes >= 0xFB1D) & (codes <= 0xFDFF))
-        | ((codes >= 0xFE70) & (codes <= 0xFEFC))
-        | ((codes >= 0x10800) & (codes <= 0x10FFF))
-        | ((codes >= 0x1E800) & (codes <= 0x1EFFF))
-    )
+    return _are_in(codes, _RIGHT_TO_LEFT)
 
 
 def is_east_asian(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) which code points are Han letters, kana and their signs, between which no spaces are written."""
-    found: NDArray[np.bool_] = (codes >= 0x2E80) & (codes <= 0x9FFF) | (codes >= 0xF900) & (codes <= 0xFAFF)
-    found |= (
-        (codes >> 16 == 2)
-        | (codes >= 0xFE10) & (codes <= 0xFE1F)
-        | (codes >= 0xFE30) & (codes <= 0xFE4F)
-        | (codes >= 0xFF01) & (codes <= 0xFF9F)
-    )
+    return _are_in(codes, _EAST_ASIAN)
+
+
+def _are_in(codes: NDArray[np.uint32], ranges: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """(n,) which code points are in one of these ranges."""
+    found = np.zeros(codes.shape, np.bool_)
+    for low, high in ranges:
+        found |= (codes >= low) & (codes <= high)
     return found
 
 

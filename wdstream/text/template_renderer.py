@@ -109,7 +109,7 @@ class TemplateRenderer:
                 left = left[process.stdin.write(left) :]
         except OSError:  # it has ended
             return None
-        return _read_line(process.stdout, time.monotonic() + WAIT_SECONDS)
+        return _read_line(process.stdout)
 
     def _ended(self, process: subprocess.Popen[bytes]) -> str:
         """What a process ran out of that gave no answer; it is ended if it has not."""
@@ -126,14 +126,17 @@ class TemplateRenderer:
         return f"its process has (it ended with status {status}, {MAX_MEMORY >> 20} MB of memory were allowed)"
 
 
-def _read_line(stream: IO[bytes], deadline: float) -> bytes | None:
+def _read_line(stream: IO[bytes]) -> bytes | None:
     """Bytes up to the end of a line; None when the stream ends before, or the line is too long or too late."""
-    found, poll = bytearray(), select.poll()
+    found, poll, seconds, looked_at = bytearray(), select.poll(), 0.0, time.monotonic()
     poll.register(stream, select.POLLIN)
     while not found.endswith(b"\n"):
-        left = deadline - time.monotonic()
-        if left <= 0 or len(found) > _MAX_ANSWER or not poll.poll(1000.0 * left):
+        if seconds >= WAIT_SECONDS or len(found) > _MAX_ANSWER:
             return None
+        is_there, now = poll.poll(1000), time.monotonic()
+        seconds, looked_at = seconds + min(1.0, now - looked_at), now  # what both processes were stopped for is one
+        if not is_there:
+            continue
         block = os.read(stream.fileno(), 1 << 20)
         if not block:
             return None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
-from wdstream.errors import ConfigError, WdstreamError, file_trouble
+from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of
 from wdstream.text.characters import printable
 from wdstream.train.launch.signals import StopSignals, stop_with_launcher
 from wdstream.train.launch.statuses import (
@@ -78,11 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         launcher.tell_pid()
         try:
             ended, status = run_training(path, overrides, signals)
-        except (WdstreamError, OSError) as error:
-            message = file_trouble(error) if isinstance(error, OSError) else str(error)
-            ended, status = _failed(message, 2 if isinstance(error, ConfigError) else FAILED)
-        except KeyboardInterrupt as stopped:
-            ended, status = _failed(str(stopped) or "interrupted", 130)
+        except (KeyboardInterrupt, Exception) as error:
+            stopped = interrupt_of(error)
+            if stopped is not None:
+                ended, status = _failed(str(stopped) or "interrupted", 130)
+            elif isinstance(error, WdstreamError | OSError):
+                message = file_trouble(error) if isinstance(error, OSError) else str(error)
+                ended, status = _failed(message, 2 if isinstance(error, ConfigError) else FAILED)
+            else:
+                raise
         launcher.tell_end(ended)
     return status
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from wdstream.batches.batch import Batch
 from wdstream.config.schema import Config
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, interrupt_of
 from wdstream.plan.summary import held_out_notes
 from wdstream.runs.layout import RunLayout
 from wdstream.runs.losses import LossRows
@@ -87,8 +87,9 @@ def train_run(run: Run, signals: StopSignals) -> bool:
     try:
         with run.stream.open(state, journal.known_bad()):
             is_finished = Loop(run, counters, journal, signals).run()
-    except KeyboardInterrupt:
-        run.checkpoints.abandon()
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupt_of(error) is not None:
+            run.checkpoints.abandon()
         raise
     finally:
         run.checkpoints.close()

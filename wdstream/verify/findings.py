@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from wdstream.text.characters import one_line
 MAX_KEPT = 10_000
 """Findings of one kind that are kept with their places; all are counted."""
 _MAX_PRINTED = 10
+_State = Literal["damage", "not read", "to look at"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +22,11 @@ class FindingKind:
     """A kind of trouble.
 
     Attributes:
-        is_damage: the shards are not what was written, or cannot be read; otherwise something to look at.
+        state: damage: the shards are not what was written; not read: nothing is known of what was written; to look at.
         what_to_do: never what would make an index of the damage.
     """
 
-    is_damage: bool
+    state: _State
     what_to_do: str
 
 
@@ -33,35 +35,36 @@ _FROM_TARS = "`wdstream index` makes it again from the tars, once verify finds n
 _LOOK = "look at them; `where:` and --skip-bad keep pages out of a run"
 
 KINDS: Mapping[str, FindingKind] = {
-    "index": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
-    "column": FindingKind(is_damage=True, what_to_do="the message says how the column is made again from sound tars"),
+    "index": FindingKind(state="damage", what_to_do=_FROM_TARS),
+    "column": FindingKind(state="damage", what_to_do="the message says how the column is made again from sound tars"),
     "not readable": FindingKind(
-        is_damage=True, what_to_do="check rights, device and network, and verify again: of its content nothing is known"
+        state="not read",
+        what_to_do="check rights, device and network, and verify again: of its content nothing is known",
     ),
-    "tar": FindingKind(is_damage=True, what_to_do=_COPY),
-    "checksum": FindingKind(is_damage=True, what_to_do=_COPY),
-    "sample": FindingKind(is_damage=True, what_to_do=_COPY),
-    "image": FindingKind(is_damage=True, what_to_do=_COPY),
-    "meta": FindingKind(is_damage=True, what_to_do=_FROM_TARS),
-    "not indexed": FindingKind(is_damage=True, what_to_do="find out where it comes from before it is indexed"),
-    "tokens": FindingKind(is_damage=True, what_to_do="count again with `wdstream lengths`"),
-    "not decoded": FindingKind(is_damage=False, what_to_do="--max-pixels looks at larger images, if memory allows"),
-    "duplicate page": FindingKind(is_damage=False, what_to_do="keep one of them, unless the weight is wanted"),
+    "tar": FindingKind(state="damage", what_to_do=_COPY),
+    "checksum": FindingKind(state="damage", what_to_do=_COPY),
+    "sample": FindingKind(state="damage", what_to_do=_COPY),
+    "image": FindingKind(state="damage", what_to_do=_COPY),
+    "meta": FindingKind(state="damage", what_to_do=_FROM_TARS),
+    "not indexed": FindingKind(state="damage", what_to_do="find out where it comes from before it is indexed"),
+    "tokens": FindingKind(state="damage", what_to_do="count again with `wdstream lengths`"),
+    "not decoded": FindingKind(state="to look at", what_to_do="--max-pixels looks at larger images, if memory allows"),
+    "duplicate page": FindingKind(state="to look at", what_to_do="keep one of them, unless the weight is wanted"),
     "same picture, other text": FindingKind(
-        is_damage=False, what_to_do="one of the labels is likely to be wrong: look"
+        state="to look at", what_to_do="one of the labels is likely to be wrong: look"
     ),
-    "near duplicate": FindingKind(is_damage=False, what_to_do="look whether one is a copy of the other"),
-    "no text": FindingKind(is_damage=False, what_to_do="a page without text teaches nothing"),
-    "control characters": FindingKind(is_damage=False, what_to_do=_LOOK),
+    "near duplicate": FindingKind(state="to look at", what_to_do="look whether one is a copy of the other"),
+    "no text": FindingKind(state="to look at", what_to_do="a page without text teaches nothing"),
+    "control characters": FindingKind(state="to look at", what_to_do=_LOOK),
     "replacement characters": FindingKind(
-        is_damage=False, what_to_do="the text was decoded wrongly somewhere: " + _LOOK
+        state="to look at", what_to_do="the text was decoded wrongly somewhere: " + _LOOK
     ),
     "no meaning in Unicode": FindingKind(
-        is_damage=False, what_to_do="a font without a character map, likely: " + _LOOK
+        state="to look at", what_to_do="a font without a character map, likely: " + _LOOK
     ),
-    "script": FindingKind(is_damage=False, what_to_do="declared language and text differ: " + _LOOK),
+    "script": FindingKind(state="to look at", what_to_do="declared language and text differ: " + _LOOK),
     "left over": FindingKind(
-        is_damage=False, what_to_do="files of a job that was killed; the job removes them when it continues"
+        state="to look at", what_to_do="files of a job that was killed; the job removes them when it continues"
     ),
 }
 """In the order of the report."""
@@ -146,12 +149,20 @@ class VerifyReport(ReadCounts):
     @property
     def num_damaged(self) -> int:
         """Findings that are damage."""
-        return sum(count for kind, count in self.counts.items() if KINDS[kind].is_damage)
+        return self._num_in("damage")
+
+    @property
+    def num_unread(self) -> int:
+        """Findings of what could not be read."""
+        return self._num_in("not read")
 
     @property
     def num_doubtful(self) -> int:
         """Findings that are to be looked at."""
-        return self.counts.total() - self.num_damaged
+        return self._num_in("to look at")
+
+    def _num_in(self, state: _State) -> int:
+        return sum(count for kind, count in self.counts.items() if KINDS[kind].state == state)
 
     def of_kind(self, kind: str) -> list[Finding]:
         """The findings of one kind that are kept, by place."""
@@ -171,6 +182,7 @@ class VerifyReport(ReadCounts):
             "bytes": self.num_bytes,
             "scripts": dict(sorted(self.scripts.items())),
             "damaged": self.num_damaged,
+            "not_read": self.num_unread,
             "doubtful": self.num_doubtful,
             "counts": {kind: self.counts[kind] for kind in kinds},
             "findings": [asdict(found) for kind in kinds for found in self.of_kind(kind)],
@@ -188,11 +200,13 @@ class VerifyReport(ReadCounts):
                 console.print(f"  {one.line()}", markup=False, highlight=False, soft_wrap=True)
             if self.counts[kind] > _MAX_PRINTED:
                 console.print(f"  ... and {self.counts[kind] - _MAX_PRINTED:,} more (--json lists them)")
+        unread = f", {self.num_unread:,} not readable" if self.num_unread else ""
+        verdict = f"{self.num_damaged:,} damaged{unread}, {self.num_doubtful:,} to look at"
         left_out = f", {self.num_left_out:,} more left out of the index" if self.num_left_out else ""
         console.print(
             f"{self.path}: {self.num_shards:,} shards, {self.num_samples:,} samples ({self.num_without_image:,} of "
             f"them have no image){left_out}, {self.num_images:,} images{' decoded' if self.is_deep else ''}, "
-            f"{self.num_bytes / 1e9:,.3f} GB read: {self.num_damaged:,} damaged, {self.num_doubtful:,} to look at",
+            f"{self.num_bytes / 1e9:,.3f} GB read: {verdict}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -203,6 +217,5 @@ def _table(counts: Mapping[str, int], kinds: Iterable[str]) -> Table:
     table = Table("what", "found", "is", "what to do", title_justify="left")
     table.columns[1].justify = "right"
     for kind in kinds:
-        state = "damage" if KINDS[kind].is_damage else "to look at"
-        table.add_row(kind, f"{counts[kind]:,}", state, KINDS[kind].what_to_do)
+        table.add_row(kind, f"{counts[kind]:,}", KINDS[kind].state, KINDS[kind].what_to_do)
     return table

@@ -88,6 +88,25 @@ def test_make_shards_reads_the_same_pages_again(kind: TableFormat, tmp_path: Pat
         assert old.meta == {name: without_nulls(new.meta[name]) for name in new.meta.keys() - {"key", "source", "line"}}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_pages_whose_files_have_names_that_keys_cannot_have_come_back(kind: TableFormat, tmp_path: Path) -> None:
+    """Their `source` was taken for another image than `page_v1.png`, which is of it."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number, name in enumerate(("page.v1", "Übung", "n" * 240)):
+        (raw / f"{name}.png").write_bytes(small_image(number, "png"))
+        (raw / f"{name}.txt").write_text(name)
+    options = MakeShardsOptions(workers=1)
+    make_shards(raw, tmp_path / "shards", options=options)
+    export(tmp_path / "shards", tmp_path / "table", kind)
+    report = make_shards(tmp_path / "table", tmp_path / "again", options=options)
+    assert (report.num_pages, report.num_quarantined) == (3, 0)
+    before, after = pages_in_order(tmp_path / "shards"), pages_in_order(tmp_path / "again")
+    assert [(page.images, page.segments, page.meta["source"]) for page in after] == [
+        (page.images, page.segments, page.meta["source"]) for page in before
+    ]
+
+
 def test_pages_of_one_image_have_a_column_image(tmp_path: Path) -> None:
     source = write_mixed(tmp_path / "in", count=5)
     export(source, tmp_path / "out", "parquet", where="num_images == 1 and text_chars > 0")

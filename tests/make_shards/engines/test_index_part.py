@@ -15,6 +15,7 @@ from tests.helpers.s3_server import S3Server
 from tests.helpers.stores import files_of, send
 from wdstream.errors import ConfigError, ShardError
 from wdstream.make_shards import index_folder, index_part
+from wdstream.shards.apart import set_folder
 from wdstream.shards.reader import Shards
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import open_place
@@ -68,6 +69,33 @@ def test_what_parts_cannot_do(tmp_path: Path) -> None:
     ):
         done = command.run("index", folder, *wrong)
         assert done.returncode == 2 and why in " ".join(done.stderr.split()), done
+
+
+def test_a_folder_is_indexed_by_one_job_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_folder, "_WAIT_S", 0.0)
+    folder = bare(tmp_path / "set")
+    wait = r"set: another command writes the index there; wait until it has ended"
+    made = list[str]()
+
+    def part(number: WorkPart) -> None:
+        index_part(folder, number, workers=1)
+
+    def while_a_part_is_made(*_: int) -> None:
+        with pytest.raises(ConfigError, match=wait):
+            index_folder(folder, workers=1)
+        part(SECOND)
+        made.append("part")
+
+    def while_all_is_made(*_: int) -> None:
+        for other in (lambda: index_folder(folder, workers=1), lambda: part(SECOND)):
+            with pytest.raises(ConfigError, match=wait):
+                other()
+        made.append("all")
+
+    index_part(folder, FIRST, workers=1, on_progress=while_a_part_is_made)
+    index_folder(folder, workers=1, rebuild=True, on_progress=while_all_is_made)
+    assert made == ["part", "part", "all", "all", "all"]  # FIRST has two tars
+    assert Shards.open(folder).catalog.num_samples == 9
 
 
 def test_parts_of_tars_at_a_url(tmp_path: Path, s3_server: S3Server, bucket: str, tree_of: TreeOf) -> None:

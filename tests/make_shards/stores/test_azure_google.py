@@ -8,11 +8,12 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from tests.helpers.emulators import Emulator, serving_azure, serving_google
-from tests.helpers.faulty_proxy import READ_FAULTS, STORE_FAULTS, spoiling
+from tests.helpers.faulty_proxy import HANGS, READ_FAULTS, STORE_FAULTS, spoiling
 from tests.helpers.stores import files_of
 from wdstream.config.schema import Config
 from wdstream.curation.resharding.reshard import reshard
@@ -22,8 +23,10 @@ from wdstream.make_shards import MakeShardsOptions, index_folder, make_part, mak
 from wdstream.runs.digest import digest
 from wdstream.shards.reader import Shards
 from wdstream.storage.engines.part import WorkPart
+from wdstream.storage.local import ByteRange
 from wdstream.storage.places import open_place
 from wdstream.storage.remote import FsspecStorage
+from wdstream.storage.settings import ReadSettings
 from wdstream.storage.writes.fsspec_place import FsspecPlace
 from wdstream.storage.writes.one_job import one_job
 from wdstream.verify.job import verify_shards
@@ -74,6 +77,21 @@ def test_a_store_gets_the_bytes_of_a_folder(
     assert emulator.objects(f"{url}/parts-new") == made(tmp_path / "whole-new")
 
 
+def test_a_restart_asks_twice_per_shard(
+    emulator: Emulator, url: str, small_raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its record and its meta, as on S3: the MD5 of what the meta tells of its idx is in the listing; and each
+    until it comes twice the same, since it comes without TLS."""
+    make_shards(small_raw, f"{url}/out", options=OPTIONS)
+    with spoiling(emulator.port, rate=0) as proxy:
+        emulator.use(monkeypatch, port=proxy.server_address[1])
+        assert make_shards(small_raw, f"{url}/out", options=OPTIONS).pages_made == 0
+        paths = [unquote(path).rpartition("/out/")[2] for path in proxy.paths if "shard-" in path]
+    asked = [f".make-shards/shard-00000{number}.json" for number in range(5)]
+    asked += [f"shard-00000{number}.meta.npz" for number in range(5)]
+    assert sorted(paths) == sorted([*asked, *asked])
+
+
 def test_raw_pages_may_be_there(emulator: Emulator, url: str, small_raw: Path, tmp_path: Path) -> None:
     place = open_place(f"{url}/raw pages")
     for name in files_of(small_raw):
@@ -120,6 +138,34 @@ def test_where_answers_fail_nothing_is_lost(
             assert sum(proxy.failed.values()) > 3
     emulator.use(monkeypatch)
     assert emulator.objects(f"{url}/out") == made(tmp_path / "whole")
+
+
+def test_requests_that_are_left_without_an_answer_are_sent_again(
+    emulator: Emulator, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every fourth is; of every third, the same request of an upload to Google would be, each time."""
+    (tmp_path / "x").write_bytes(body := os.urandom(7 << 20))
+    with spoiling(emulator.port, rate=0, faults=HANGS) as proxy:
+        emulator.use(monkeypatch, port=proxy.server_address[1])
+        place = FsspecPlace(f"{url}/out", first_wait_s=0.001, silence_s=0.5)
+        storage = FsspecStorage(f"{url}/out", first_wait_s=0.001, reading=ReadSettings(silence_s=0.5, max_gap=0))
+        place.write("before", b"")
+        proxy.every = 4
+        for number in range(3):
+            assert place.create(f"{number}", b"%d" % number)
+            _, version = place.read_version(f"{number}")
+            assert place.replace(f"{number}", b"now %d" % number, version)
+            place.put("x.tar", tmp_path / "x")
+        place.remove(["before", "2"])
+        assert [file.name for file in place.files()] == ["0", "1", "x.tar"]
+        assert storage.read_file("x.tar") == body
+        assert storage.read_many([ByteRange(name="x.tar", offset=at, length=9) for at in (1, 999_999, 5_000_000)]) == [
+            body[at : at + 9] for at in (1, 999_999, 5_000_000)
+        ]
+        assert storage.names("") == ["0", "1", "x.tar"]
+        assert set(+proxy.failed) == set(HANGS)
+    emulator.use(monkeypatch)
+    assert emulator.objects(f"{url}/out") == {"0": b"now 0", "1": b"now 1", "x.tar": body}
 
 
 def test_two_jobs_on_one_place_are_refused(url: str, small_raw: Path) -> None:

@@ -75,9 +75,9 @@ def test_the_smallest_font_of_a_page_counts_the_form_that_has_it(tmp_path: Path)
     half = {10: form(line("small", 0, 0, 12), "/Matrix[.7 0 0 .5 0 0]")}
     path = write_pdf(tmp_path / "x.pdf", f"{line('large')} /X Do", resources="/XObject<</X 10 0 R>>", objects=half)
     with open_pdf(path) as pdf, pdf.page(1) as page:
-        assert page.objects(page.pixel_size(2)).least_font_size == pytest.approx(12)
+        assert page.objects(page.pixel_size(2)).least_font_size() == pytest.approx(12)
     with open_pdf(write_pdf(tmp_path / "empty.pdf")) as pdf, pdf.page(1) as page:
-        assert page.objects(page.pixel_size(2)).least_font_size == float("inf")
+        assert page.objects(page.pixel_size(2)).least_font_size() == float("inf")
 
 
 @pytest.mark.parametrize("path", [*sorted(PDF.glob("*.pdf")), *sorted(CASES.glob("*.pdf"))], ids=lambda path: path.name)

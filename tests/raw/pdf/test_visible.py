@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.pdf_files import form, image, line, write_pdf
+from tests.helpers.pdf_files import form, image, line, pattern, stream, write_pdf
 from tests.raw.pdf.test_source import read, text_of
 
 SEEN = line("Seen by all", 40, 150)
@@ -17,6 +17,12 @@ OCG = "/OCProperties<</OCGs[20 0 R]/D<</OFF[20 0 R]>>>>"
 GROUP = {20: "<</Type/OCG/Name(hidden)>>"}
 LAYER = line("Read by a machine", 40, 150) + line("and then again", 40, 85)
 LABEL = "Read by a machine\nand then again"
+GROUP_OF_FORM = "/Group<</S/Transparency/CS/DeviceGray>>"
+MASKED = "/XObject<</X 10 0 R>>/ExtGState<</M<</SMask<</S/Luminosity/G 11 0 R>>>>/N<</ca 0>>>>"
+WITHOUT_GLYPHS = (
+    "<</Type/Font/Subtype/Type3/FontBBox[0 0 7 10]/FontMatrix[0.1 0 0 0.1 0 0]/FirstChar 65/LastChar 66/Widths[7 7]"
+    "/Encoding<</Type/Encoding/Differences[65/A/B]>>/CharProcs<</A 11 0 R/B 11 0 R>>>>"
+)
 GREY = "/ExtGState<</T<</ca 0.4>>/N<</ca 0>>>>"
 
 
@@ -35,6 +41,14 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (f"0.93 g {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (f"0.2 0.3 0.6 rg 0 80 300 60 re f 0.22 0.32 0.6 rg {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (f"0 g 30 80 200 60 re f {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (f"1 g {line(HIDDEN, 40, 100)} 30 101 m 250 101 l S", "no contrast", {}),  # an anchor on a line to sign on
+        (f"30 104 m 250 104 l S 1 g {line(HIDDEN, 40, 100)}", "no contrast", {}),
+        (f"1 Tr 1 G {line(HIDDEN, 40, 100)} 0 G 30 104 m 250 104 l S", "no contrast", {}),
+        (
+            f"0.2 0.3 0.6 rg 0 80 300 60 re f 1 G 30 104 m 250 104 l S 0.22 0.32 0.6 rg {line(HIDDEN, 40, 100)}",
+            "no contrast",
+            {},
+        ),
         (line(HIDDEN, 40, 100, 1), "too small to read", {}),
         (line("Hidden gypsy", 40, 100, 1.4), "too small to read", {}),
         (line(HIDDEN, 40, 100, 0.01), "too small to read", {}),
@@ -46,8 +60,35 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
         (line(HIDDEN, 400, 100), "outside the page", {}),
         (line(HIDDEN, 40, -40), "outside the page", {}),
         (f"q 0 0 300 50 re W n {line(HIDDEN, 40, 100)} Q", "no contrast", {}),
+        (f"q 0 0 300 50 re W n {line(HIDDEN, 40, 100)} Q 30 104 m 250 104 l S", "not drawn", {}),
+        (f"q 0 0 300 50 re W n 0 90 300 50 re W n {line(HIDDEN, 40, 100)} Q 30 104 m 250 104 l S", "not drawn", {}),
+        (f"q 200 50 m 300 50 l 250 150 l h W n {line(HIDDEN, 40, 100)} Q 30 104 m 250 104 l S", "not drawn", {}),
         (f"/N gs {line(HIDDEN, 40, 100)}", "invisible", {"resources": GREY}),
         (f"30 104 m 200 104 l S /N gs {line(HIDDEN, 40, 100)}", "invisible", {"resources": GREY}),
+        *(
+            (
+                f"q {state} gs /X Do Q 30 104 m 250 104 l S",
+                "not drawn",
+                {
+                    "resources": MASKED,
+                    "objects": {
+                        10: form(line(HIDDEN, 40, 100), GROUP_OF_FORM),
+                        11: form("0 g 0 0 300 200 re f", GROUP_OF_FORM),
+                    },
+                },
+            )
+            for state in ("/M", "/N")
+        ),
+        (
+            f"/Pattern cs /P scn {line(HIDDEN, 40, 100)} 30 104 m 250 104 l S",
+            "no contrast",
+            {"resources": "/Pattern<</P 10 0 R>>", "objects": {10: pattern("1 g 0 0 300 200 re f")}},
+        ),
+        (
+            "BT /T 9 Tf 40 100 Td (ABBAABBAABB) Tj ET",
+            "no contrast",
+            {"resources": "/Font<</T 10 0 R>>", "objects": {10: WITHOUT_GLYPHS, 11: stream("7 0 d0")}},
+        ),
         (
             f"/OC /L BDC {line(HIDDEN, 40, 150)} EMC",  # over the text that is seen
             "not drawn",
@@ -92,12 +133,36 @@ def test_text_that_is_not_seen(tmp_path: Path, content: str, reason: str, more: 
     ("content", "more"),
     [
         (f"0 g 30 80 200 60 re f 1 g {line(HIDDEN, 40, 100)}", {}),  # white on black
+        (f"0 g 38 96 90 16 re f 1 g {line(HIDDEN, 40, 100)}", {}),
         (f"1 Tr {line(HIDDEN, 40, 100, 24)}", {}),  # only outlined
+        (f"2 Tr 1 g {line(HIDDEN, 40, 100, 24)}", {}),  # white, with an outline
+        (f"{line(HIDDEN, 40.8, 99.2)} 1 g {line(HIDDEN, 40, 100)}", {}),  # white, with a shadow
         (f"0.8 g {line(HIDDEN, 40, 100)}", {}),
         (f"{line(HIDDEN, 40, 100)} q /T gs 1 1 0 rg 30 95 200 25 re f Q", {"resources": GREY}),  # a marker
         (f"{line(HIDDEN, 40, 100)} 30 95 200 25 re S", {}),  # a frame
         (f"0 0 1 rg 30 95 200 25 re f 1 0 0 rg {line(HIDDEN, 40, 100)}", {}),
         (f"q 30 95 200 25 re W n {line(HIDDEN, 40, 100)} Q", {}),
+        (
+            "q /M gs /X Do Q 30 104 m 250 104 l S",
+            {
+                "resources": MASKED,
+                "objects": {
+                    10: form(line(HIDDEN, 40, 100), GROUP_OF_FORM),
+                    11: form("1 g 0 0 300 200 re f", GROUP_OF_FORM),
+                },
+            },
+        ),
+        (
+            f"/Pattern cs /P scn {line(HIDDEN, 40, 100)} 30 104 m 250 104 l S",
+            {"resources": "/Pattern<</P 10 0 R>>", "objects": {10: pattern("0 0 1 rg 0 0 300 200 re f")}},
+        ),
+        (
+            f"/Pattern cs /P scn {line(HIDDEN, 40, 100, 30)}",
+            {
+                "resources": "/Pattern<</P 10 0 R>>",
+                "objects": {10: pattern("0 0 1 rg 0 0 4 2 re f", "0 0 4 4", "/XStep 4/YStep 4")},
+            },
+        ),
         ("/X Do", {"resources": "/XObject<</X 10 0 R>>", "objects": {10: form(line(HIDDEN, 40, 100))}}),
         (
             f"q 300 0 0 200 0 0 cm /P Do Q 1 0 0 rg {line(HIDDEN, 40, 100)}",
@@ -136,6 +201,76 @@ def test_text_under_the_clear_part_of_an_image_is_seen(
         objects={10: over, 11: mask},
     )
     assert (found["text"], found.get("text_dropped")) == (text, dropped)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "inner", "entries"),
+    [
+        ("/X Do", line(HIDDEN, 40, 100), ""),
+        ("q 0.5 0 0 0.5 30 90 cm /X Do Q", line(HIDDEN, 20, 20, 28), ""),
+        ("/X Do", line(HIDDEN, 0, 80), "/Matrix[1 0 0 1 40 20]"),
+        ("q 0 1 -1 0 140 60 cm /X Do Q", f"BT 0 -1 1 0 40 100 Tm /F 14 Tf ({HIDDEN}) Tj ET", ""),
+        ("q 0 0 300 50 re W n /X Do Q", line(HIDDEN, 40, 100), ""),
+        (
+            "q 90 120 200 60 re W n 0.5 0 0 0.5 30 90 cm /X Do Q",
+            line(HIDDEN, 20, 20, 28),
+            "",
+        ),
+    ],
+    ids=["as it is", "smaller", "moved", "turned", "in a path around it", "smaller in a path"],
+)
+def test_text_of_a_part_of_a_figure_that_is_not_shown(tmp_path: Path, drawn: str, inner: str, entries: str) -> None:
+    """It is where the page has text of its own."""
+    figure = form(inner, entries, "0 0 300 200" if "W n" in drawn else "90 120 300 200")
+    content = f"{SEEN} {drawn} {line('Words that are seen', 41, 100)}"
+    found = page_of(tmp_path, content, resources="/XObject<</X 10 0 R>>", objects={10: figure})
+    assert (found["text"], found["text_dropped"]) == ("Seen by all\nWords that are seen", {"not drawn": 11})
+
+
+def test_clipping_paths_that_have_the_same_one_inside_of_them(tmp_path: Path) -> None:
+    page, here, there = "0 0 300 200 re W n", "0 140 300 60 re W n", "0 0 300 50 re W n"
+    texts = f"q {here} {page} {SEEN} Q q {there} {page} {line(HIDDEN, 150, 150)} Q 140 154 m 280 154 l S"
+    found = page_of(tmp_path, texts)
+    assert (found["text"], found["text_dropped"]) == ("Seen by all", {"not drawn": 11})
+
+
+def test_white_text_on_underscores(tmp_path: Path) -> None:
+    found = page_of(tmp_path, f"{SEEN} {line('_____________', 40, 100)} 1 g {line(HIDDEN, 40, 100)}")
+    assert (found["text"], found["text_dropped"]) == ("Seen by all\n_____________", {"no contrast": 11})
+
+
+BARS = " ".join(f"{x} 95 1 20 re" for x in range(55, 245, 3))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "dropped"),
+    [
+        (f"{line(HIDDEN, 60, 100)} q 1 g 50 90 200 30 re f 0 g {BARS} f Q", "covered"),
+        (f"{line(HIDDEN, 60, 100)} q 1 g 50 90 200 30 re f Q", "covered"),
+        (f"q 1 g {line(HIDDEN, 60, 100)} Q", "covered"),  # by what is over it, which has no part in it
+        (f"q 1 g {line(HIDDEN, 60, 100)} Q 0 g 55 104 150 1 re f", "covered"),  # and a ruled line crosses it
+        (f"q 3 Tr {line(HIDDEN, 60, 100)} Q", "invisible"),
+    ],
+)
+def test_what_hides_a_text_does_so_under_the_clear_part_of_an_image(tmp_path: Path, hidden: str, dropped: str) -> None:
+    over = image(NOISE, 300, "/ColorSpace/DeviceGray/BitsPerComponent 8/SMask 11 0 R")
+    found = page_of(
+        tmp_path,
+        f"{SEEN} {hidden} q 250 0 0 40 0 90 cm /P Do Q {line('and this', 40, 30)}",
+        resources="/XObject<</P 10 0 R>>",
+        objects={10: over, 11: image([bytes(300)] * 200, 300)},
+    )
+    assert found["text"] == "Seen by all\nand this"
+    assert found["text_dropped"] == {dropped: len(HIDDEN.replace(" ", ""))}
+
+
+@pytest.mark.parametrize("size", [1, 1.4])
+def test_text_that_is_too_small_among_thin_signs_of_a_font_that_is_not(tmp_path: Path, size: float) -> None:
+    found = page_of(
+        tmp_path, f"{SEEN} {line('....', 40, 60)} {line('Hidden gypsy', 40, 100, size)} {line('- -', 40, 30)}"
+    )
+    assert found["text"] == "Seen by all\n....\n- -"
+    assert found["text_dropped"] == {"too small to read": 11}
 
 
 @pytest.mark.parametrize(
@@ -303,3 +438,23 @@ def test_named_letters_in_a_form_are_where_they_are_drawn(tmp_path: Path) -> Non
     content = f"{line('Said by all', 40, 20)} q .25 0 0 .25 20 -20 cm /X Do Q"
     found = page_of(tmp_path, content, resources="/XObject<</X 10 0 R>>", objects={10: form(text, box="0 0 1200 800")})
     assert (found["text"], found["text_visible"]) == ("Said by all\nOf flows", 1.0)
+
+
+def test_a_stamp_whose_picture_is_a_hidden_layer_is_in_neither_picture_nor_label(tmp_path: Path) -> None:
+    page = "/MediaBox[0 0 300 200]/Annots[30 0 R]"
+    stamp = "<</Type/Annot/Subtype/Stamp/Rect[40 40 240 80]/F 4/AP<</N 31 0 R>>>>"
+    shown, hidden = (
+        read(
+            write_pdf(
+                tmp_path / f"{name}.pdf",
+                SEEN,
+                page=page,
+                catalog=OCG,
+                objects={**GROUP, 30: stamp, 31: form(line("Stamp", 4, 10), entries, "0 0 200 40")},
+            )
+        )
+        for name, entries in (("shown", ""), ("hidden", "/OC 20 0 R"))
+    )
+    assert (text_of(shown), text_of(hidden)) == ("Seen by all\nStamp", "Seen by all")
+    without = read(write_pdf(tmp_path / "none.pdf", SEEN))
+    assert hidden.page.images == without.page.images != shown.page.images

@@ -236,9 +236,7 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
 def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n")
-    with pytest.raises(
-        SourceError, match="is a pointer of Git LFS, not the table itself: fetch it with `git lfs pull`"
-    ):
+    with pytest.raises(SourceError, match="is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`"):
         surveyed(path)
 
 

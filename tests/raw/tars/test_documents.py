@@ -178,6 +178,7 @@ def test_what_does_not_fit_costs_its_sample(tmp_path: Path) -> None:
         {"__key__": "h", "pdf": one_page_pdf(), "json": json.dumps({"pages": [""]}).encode()},
         {"__key__": "i", "pdf": one_page_pdf(), "txt": b"\xff\xfe"},
         {"__key__": "j", "png": png(), "txt": "sound"},
+        {"__key__": "k", "tiff": bilevel(1, 2), "json": {"texts": ["a", None, None], "images": [None, "p0", "p1"]}},
     )
     assert found.texts == {"x@j": "sound"}
     reasons = {reason.split("'")[1]: reason.split(": ", 1)[1] for _file, _page, reason in found.refused}
@@ -190,7 +191,11 @@ def test_what_does_not_fit_costs_its_sample(tmp_path: Path) -> None:
     assert reasons["f"] == "no text: neither json with pages nor txt in its sample"
     assert reasons["g"].startswith("its json cannot be read")
     assert reasons["h"].startswith("no text")
-    assert reasons["i"] == "its txt is not UTF-8 (byte 0)"
+    assert reasons["i"] == "its txt is UTF-16, or no text: write it as UTF-8"
+    assert reasons["k"] == (
+        "its json has images and texts of the whole sample, and its tiff is 2 pages: write each page as an image of "
+        "its own next to the json, by the name that the json has for it"
+    )
 
 
 def test_the_index_names_the_command_that_reads_documents(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
@@ -170,6 +171,23 @@ def test_repeated_keys_and_halves_that_are_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_are_in_no_sample_are_counted(tmp_path: Path) -> None:
+    """Counted over all pages of the tar; one that could be the half of a sample costs that sample."""
+    samples = [(f"{n}.{end}", data) for n in range(5) for end, data in (("png", picture(n)), ("txt", b"t"))]
+    others = [("README", b"r"), (".x.png", picture(9)), *samples[:6], ("._2.png", b"junk"), ("texts/p.txt", b"of p")]
+    write_members(tmp_path / "raw/x.tar", *others, *samples[6:], ("images/p", picture(8)))
+    report, pages = pages_of(tmp_path)
+    assert sorted(pages) == [f"x@{n}" for n in range(5)]
+    assert [(number, reason[:66]) for _file, number, reason in report.refused] == [
+        (4, "sample 'texts/p': a file elsewhere in the tar, without a suffix or")
+    ]
+    (line,) = [line for line in report.readings.lines() if "in no sample" in line]
+    assert line == (
+        "files of tars that are in no sample, passed over: 2 whose name begins with a dot (._2.png, say), 2 without a "
+        "suffix (README, say)"
+    )
+
+
 def test_keys_are_unique_and_fit(tmp_path: Path) -> None:
     keys = ["n" * 90 + "1", "n" * 90 + "2", "a/0001", "a@0001", "a_0001", "__x"]
     keys += ["/etc/x", "../../x", "a/../x", "x\ny"]  # no path that a tar may be unpacked to
@@ -260,10 +278,38 @@ def test_img2dataset_layout(tmp_path: Path) -> None:
     (tmp_path / "raw/00000_stats.json").write_text('{"count": 3}')
     report, pages = pages_of(tmp_path)
     assert len(pages) == 3 and not report.refused
-    assert report.listing.ignored == {"next to tars, with what is in them": 2}
+    assert report.listing.ignored == {"next to tars or folders, with what is in them": 2}
     page = pages["00000@000000001"]
     assert text_of(page) == "caption 1" and page.images == (picture(1, "JPEG"),)
     assert page.meta["status"] == "success" and page.meta["url"] == "https://e.org/1.jpg"
+
+
+def test_img2dataset_layout_of_files(tmp_path: Path) -> None:
+    """Its table says again what the folder holds: each row of it was quarantined."""
+    (tmp_path / "raw/00000").mkdir(parents=True)
+    (tmp_path / "raw/00000/000000000.jpg").write_bytes(picture(0, "JPEG"))
+    (tmp_path / "raw/00000/000000000.txt").write_text("caption 0")
+    for name in (
+        "00000.parquet",
+        "00001.parquet",
+        "00001_stats.json",
+    ):  # without a folder, the samples are in the table
+        (tmp_path / "raw" / name).write_bytes(b"PAR1")
+    (tmp_path / "raw/00000_stats.json").write_text('{"count": 1}')
+    report, pages = pages_of(tmp_path)
+    assert report.listing.ignored == {"next to tars or folders, with what is in them": 2, ".json": 1}
+    assert [*pages] == ["00000/000000000"] and [file for file, *_ in report.refused] == ["00001.parquet"]
+
+
+def test_a_table_next_to_the_folder_of_its_images_is_read_whatever_is_counted_there(tmp_path: Path) -> None:
+    """img2dataset numbers its folders; `train_stats.json` may be anybody's."""
+    (tmp_path / "raw/train").mkdir(parents=True)
+    (tmp_path / "raw/train/a.png").write_bytes(picture(0))
+    pq.write_table(pyarrow.table({"image": ["train/a.png"], "text": ["a text"]}), tmp_path / "raw/train.parquet")
+    (tmp_path / "raw/train_stats.json").write_text('{"mean": 0.5}')
+    report, pages = pages_of(tmp_path)
+    assert report.listing.ignored == {".json": 1} and not report.refused
+    assert [text_of(page) for page in pages.values()] == ["a text"]
 
 
 def test_a_packed_copy_next_to_its_tar_is_named_and_energon_is_passed_over(tmp_path: Path) -> None:
@@ -314,6 +360,35 @@ def test_make_shards_continues_and_makes_again_what_changed(tmp_path: Path) -> N
     assert report.pages_made == 4
     with pytest.raises(ConfigError, match="make-shards wrote this folder: its tars are shards already"):
         make_shards(tmp_path / "out", tmp_path / "again")
+
+
+APART = (
+    "they would not be trained on together; write tars in which the image and the text of a sample are neighbours, or "
+    "make shards of each by itself where they are of other samples"
+)
+
+
+def test_images_and_texts_in_tars_of_their_own(tmp_path: Path) -> None:
+    """As `tar cf images.tar images` and `tar cf texts.tar texts` write them: every text would be trained on alone."""
+    raw = tmp_path / "raw"
+    write_members(raw / "images.tar", *((f"images/p{number:03d}.png", picture(number)) for number in range(300)))
+    for first in (0, 100, 200):
+        texts = ((f"texts/p{number:03d}.txt", b"A text.") for number in range(first, first + 100))
+        write_members(raw / f"texts-{first}.tar", *texts)
+    write_members(raw / "other/notes.tar", ("n1.txt", b"A note."), ("n2.txt", b"Another."))
+    write_members(raw / "pages.tar", ("p001.png", picture(1)), ("p001.txt", b"A page."))
+    report = make(tmp_path)
+    assert {(entry.file, entry.reason) for entry in report.quarantined} == {
+        ("images.tar", f"this tar has images alone, and texts-0.tar texts of the same names: {APART}"),
+        ("texts-0.tar", f"this tar has texts alone, and images.tar images of the same names: {APART}"),
+        ("texts-100.tar", f"this tar has texts alone, and images.tar images of the same names: {APART}"),
+        ("texts-200.tar", f"this tar has texts alone, and images.tar images of the same names: {APART}"),
+    }
+    shards = Shards.open(tmp_path / "out")
+    assert sorted(map(shards.key, range(len(shards)))) == ["other/notes@n1", "other/notes@n2", "pages@p001"]
+    (raw / "images.tar").unlink()  # texts of their own
+    report = make(tmp_path, retry_quarantined=True)
+    assert (report.quarantined, report.pages, report.without_image) == ((), {"tar": 303}, 302)
 
 
 def test_a_random_tar_never_ends_the_job(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ EXAMPLES = ROOT / "examples"
 def test_webdataset() -> None:
     found = read_raw(EXAMPLES / "webdataset")
     assert not found.refused
-    assert found.listing.ignored == {".md": 1, "next to tars, with what is in them": 2}
+    assert found.listing.ignored == {".md": 1, "next to tars or folders, with what is in them": 2}
     names = ("tesseract-phototest-rotated-L.png", "leptonlib-harmoniam-11.tif")
     files = [DATA / "pages/images" / name for name in names]
     assert [page.images for page in found.pages.values()] == [(file.read_bytes(),) for file in files]

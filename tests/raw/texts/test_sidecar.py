@@ -28,6 +28,18 @@ def test_one_page(tmp_path: Path) -> None:
     assert text_of(sidecars(tmp_path / "y.tif", 1), 1) is None
 
 
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    """As scanners and old systems write them; they were found for the listing, and not read."""
+    (tmp_path / "X.TXT").write_text("all")
+    (tmp_path / "X.2.TXT").write_text("two")
+    for listed in (None, ("X.2.TXT", "X.TXT")):
+        texts = Sidecars(tmp_path / "X.TIF", known_suffixes(), 1, listed)
+        assert [text_of(texts, page) for page in (1, 2)] == ["all", "two"]
+    (tmp_path / "X.txt").write_text("the first")
+    texts = Sidecars(tmp_path / "X.TIF", known_suffixes(), 1, ("X.2.TXT", "X.TXT", "X.txt"))
+    assert text_of(texts, 1) == "the first"
+
+
 def test_pages_by_form_feed_and_by_number(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one\n\ftwo\n\f\fnot reached")
     (tmp_path / "x.2.txt").write_text("two, better")
@@ -96,3 +108,15 @@ def test_what_was_listed_is_not_looked_for(tmp_path: Path) -> None:
     assert text_of(Sidecars(path, known_suffixes(), 1, ["x.txt", "x.1.txt"]), 1) == "of page 1"
     assert text_of(Sidecars(path, known_suffixes(), 1, []), 1) is None
     assert text_of(Sidecars(path, known_suffixes(), 1, ["x.tif.txt"]), 1) is None, "gone since"
+
+
+def test_a_text_that_cannot_be_read_is_named_and_not_its_image(tmp_path: Path) -> None:
+    """A file of the system that is regular, and fails when it is read."""
+    (tmp_path / "a.txt").symlink_to("/proc/self/mem")
+    settings = RawSettings(allow_outside_links=True)
+    with reading(tmp_path, settings), pytest.raises(SourceError, match=r"^text file a\.txt: file cannot be read: "):
+        Sidecars(tmp_path / "a.png", (".png",), 1, ("a.txt",)).text(1)
+    (tmp_path / "b.txt").write_bytes(b"x" * 100)
+    small = settings.model_copy(update={"max_text_bytes": 10})
+    with reading(tmp_path, small), pytest.raises(SourceError, match=r"^b\.txt of 100 bytes is above"):
+        Sidecars(tmp_path / "b.png", (".png",), 1, ("b.txt",)).text(1)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.faulty_proxy import spoiling
+from tests.helpers.s3_server import S3Server
 from tests.helpers.waiting import wait_until
 from wdstream.errors import ConfigError, ShardError
 from wdstream.storage.places import Place, open_place
@@ -45,6 +47,29 @@ def test_a_second_job_is_refused_and_learns_who_is_first(place: Place) -> None:
     assert [*place.files()] == []
     with _lease(place):
         pass
+
+
+@pytest.mark.parametrize("conditions", ["ignored", "refused"])
+def test_a_store_without_conditional_writes_is_asked_first(
+    bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, conditions: str
+) -> None:
+    """Of one that ignores them a second job took the lease away; one that refuses them could not be written to."""
+    with spoiling(s3_server.port, rate=0) as proxy:
+        proxy.conditions = conditions
+        s3_server.use(monkeypatch, url=proxy.url)
+        place = open_place(f"s3://{bucket}/out")
+        with _lease(place, "make-shards") as lease:
+            with pytest.raises(ConfigError, match="another make-shards"):
+                _lease(place).__enter__()
+            wait_until(lambda: json.loads(place.read(NAME))["beat"] > 1, "the second beat")
+            lease.check()
+        assert [*place.files()] == []
+        place.write("x", b"1")
+        version = place.read_version("x")[1]
+        assert not place.create("x", b"2")
+        assert place.replace("x", b"2", version)
+        assert not place.replace("x", b"3", version)
+        assert place.read("x") == b"2"
 
 
 def test_a_holder_beats(place: Place) -> None:
@@ -123,6 +148,28 @@ def test_a_holder_that_beats_on_another_machine_is_not_taken_over(bucket: str) -
         _Beating(place),
     ):
         _lease(place, times=LeaseTimes(beat_s=0.2, silence_s=600)).__enter__()
+
+
+def _is_refused(place: Place) -> None:
+    with pytest.raises(ConfigError, match="is at work there"):
+        _lease(place, times=LeaseTimes(beat_s=0.2, silence_s=3)).__enter__()
+
+
+def test_a_holder_that_was_suspended_with_all_machines_is_not_taken_over(bucket: str) -> None:
+    """The one that waits looks first, and saw long ago what it sees."""
+    place = open_place(f"s3://{bucket}/out")
+    place.write(NAME, b"{}")
+    child = multiprocessing.get_context("fork").Process(target=_is_refused, args=(place,))
+    child.start()
+    assert child.pid is not None
+    time.sleep(1)
+    os.kill(child.pid, signal.SIGSTOP)
+    time.sleep(3)
+    os.kill(child.pid, signal.SIGCONT)
+    time.sleep(0.5)
+    with _Beating(place):
+        child.join()
+    assert child.exitcode == 0
 
 
 class _Beating:

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from wdstream.errors import ConfigError
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.places import open_place
 from wdstream.storage.writes.one_job import LEASE, one_job
+from wdstream.storage.writes.scratch import scratch_of
 
 PROGRAM = """
 import sys
@@ -100,3 +105,26 @@ def test_a_part_that_was_killed_excludes_nobody(bucket: str) -> None:
     with one_job(place, "index"):
         pass
     assert not any(file.name.startswith(LEASE) for file in place.files())
+
+
+def test_a_folder_of_a_job_that_ends_while_the_next_one_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock goes with the folder: who waited for it held nothing, and found no folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    begun, seen = threading.Event(), list[list[str]]()
+
+    def next_job() -> None:
+        begun.set()
+        with scratch_of("job") as (folder, _):
+            seen.append([*map(str, folder.iterdir())])
+            (folder / "x").write_bytes(b"1")
+            seen.append([path.name for path in folder.iterdir()])
+
+    with ThreadPoolExecutor(4) as pool:
+        with scratch_of("job") as (folder, _):
+            (folder / "old").write_bytes(b"1")
+            waiting = [pool.submit(next_job) for _ in range(4)]
+            begun.wait()
+        for job in waiting:
+            job.result()
+    assert seen == [[], ["x"]] * 4
+    assert [*tmp_path.glob("*/*")] == []

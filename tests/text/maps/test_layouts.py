@@ -98,5 +98,5 @@ def test_rows_of_donut() -> None:
     found = read_row(page)
     assert found.how == "donut: image=image, text=ground_truth.gt_parse.text_sequence"
     assert found.segments[1:] == (TextSegment(text="two words"),)
-    with pytest.raises(RowError, match=r"near it: ground_truth; there are: image, ground_truth"):
+    with pytest.raises(RowError, match=r"found ground_truth, image; .* with a map which it is \(text=ground_truth\)"):
         read_row({**page, "ground_truth": '{"gt_parse": {"menu": [{"nm": "Nasi"}]}, "meta": {}}'})

@@ -56,7 +56,10 @@ def test_what_is_followed_is_taken(words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--cpu --num_processes 3", r"with --cpu starts one process .* not the 3 of --num_processes: --multi_gpu"),
+        (
+            "--cpu --num_processes 3",
+            r"with --cpu starts one process .* not the 3 of --num_processes: leave out --cpu; --multi_gpu",
+        ),
         ("--cpu --num_machines 2 --num_processes 2", "with --cpu starts one process on each machine"),
         ("--cpu --config_file {configs}/ddp.yaml", "with --cpu starts one process .* not the 8 of"),
         ("--num_processes 2", "with no --multi_gpu starts one process"),

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
 
+from wdstream.train import __main__ as train_command
 from wdstream.train.launch import signals
 from wdstream.train.launch.signals import StopSignals
 
@@ -55,3 +57,20 @@ def test_the_end_of_the_launcher_is_no_second_signal(monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt, match="SIGTERM again"):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
+
+
+def test_a_later_signal_counts_where_what_is_cleaned_up_then_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def training(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        finally:
+            threading.Lock().release()  # as `threading` may do after an interrupt
+
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    monkeypatch.setattr(train_command, "run_training", training)
+    assert train_command.main(["cfg.yaml"]) == 130
+    assert capsys.readouterr().err == "wdstream.train: SIGINT again: stopping at once, without a checkpoint\n"

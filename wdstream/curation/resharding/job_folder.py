@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import IO, Any
 
-from wdstream.errors import ConfigError, ShardError
+from wdstream.errors import ConfigError, ShardError, write_trouble
 from wdstream.storage.atomic import bring_file, remove_unfinished, write_file
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.part_locks import PARTS, part_lock, remove_part_notes, saving
@@ -105,10 +105,7 @@ class JobFolder:
                 if self.part is None:
                     remove_part_notes(self.state)
         except OSError as error:
-            raise ShardError(
-                f"{self.out}: cannot be written ({error.strerror or error}); when that is put right, run the same "
-                "command again: it continues"
-            ) from error
+            raise write_trouble(self.out, error) from error
 
     def begin_worker(self) -> None:
         """Hold the folder from a worker, so that no new job starts there while one of a killed job is at work."""

@@ -34,6 +34,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 PILLOW_FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for resampling filters, as preprocessor_config.json holds them."""
+_RESCALE = 1 / 255
+_STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True, "do_center_crop": False}
+"""Steps of an image processor, and whether wdstream takes them."""
 
 
 class ImageRules(ImageSizes, Protocol):
@@ -110,7 +113,8 @@ class ProcessorSettings:
     """How pixels are resized and normalised.
 
     Attributes:
-        mean, std: of the normalisation, per channel, for pixels in [0, 1].
+        mean, std: of the normalisation, per channel, for pixels in [0, 1]; where the processor's settings rescale
+            pixels to another range, that is in them.
         resample: filter of the resize: bilinear, bicubic or lanczos.
     """
 
@@ -126,9 +130,18 @@ class ProcessorSettings:
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
         pillow_filter: int = 3,
+        normalises: bool = True,
     ) -> Self:
-        """As the image processor's settings say, and where they say nothing, as its class does (the arguments)."""
+        """As the image processor's settings say, and where they say nothing, as its class does (the arguments;
+        `normalises`: whether it does, which no settings change here).
+
+        Raises:
+            FamilyError: they have steps, a filter or numbers that wdstream does not have; names the setting.
+        """
         settings = folder.image_settings
+        require_image_steps(folder, {**_STEPS, "do_normalize": normalises})
+        if not normalises:
+            mean, std, settings = (0.0,) * CHANNELS, (1.0,) * CHANNELS, {}
         means = tuple(float(value) for value in settings.get("image_mean") or mean)
         deviations = tuple(float(value) for value in settings.get("image_std") or std)
         is_usable = all(map(math.isfinite, means)) and all(0 < value < math.inf for value in deviations)
@@ -137,11 +150,10 @@ class ProcessorSettings:
                 f"{folder.path}: the image processor's settings normalise by image_mean {means} and image_std "
                 f"{deviations}; expected {CHANNELS} finite numbers each, those of image_std above 0"
             )
-        return cls(
-            mean=means,
-            std=deviations,
-            resample=PILLOW_FILTERS.get(settings.get("resample", pillow_filter), "bicubic"),
-        )
+        times = _range_of(folder)
+        if times != 1:  # (x * factor - mean) / std is (x / 255 - mean / times) / (std / times)
+            means, deviations = tuple(m / times for m in means), tuple(d / times for d in deviations)
+        return cls(mean=means, std=deviations, resample=_filter_of(folder, pillow_filter))
 
     def normalised(
         self,
@@ -164,6 +176,43 @@ class ProcessorSettings:
             dtype=dtype,
             is_interleaved=is_interleaved,
         )
+
+
+def require_image_steps(folder: ModelFolder, wanted: Mapping[str, bool] = _STEPS) -> None:
+    """The steps of the image processor must be those that wdstream takes: else a model would see other pixels.
+
+    Raises:
+        FamilyError: names the one that is off, or on.
+    """
+    for key, is_on in wanted.items():
+        if bool(folder.image_settings.get(key, is_on)) is not is_on:
+            raise FamilyError(
+                f"{folder.path}: the image processor's settings switch {key} {'off' if is_on else 'on'}, which "
+                "wdstream does not support; remove the key from preprocessor_config.json"
+            )
+
+
+def _range_of(folder: ModelFolder) -> float:
+    """How many times larger than in [0, 1] the processor has pixels: 1 for nearly all."""
+    factor = folder.image_settings.get("rescale_factor", _RESCALE)
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise FamilyError(
+            f"{folder.path}: rescale_factor is {factor!r:.40} in the image processor's settings; expected a number "
+            "above 0, which is 1/255 in nearly all models"
+        )
+    return 1.0 if factor == _RESCALE else factor * 255
+
+
+def _filter_of(folder: ModelFolder, default: int) -> str:
+    """The filter of the resize."""
+    number = folder.image_settings.get("resample", default)
+    number = default if number is None else number
+    if isinstance(number, bool) or number not in PILLOW_FILTERS:
+        known = ", ".join(f"{filter} ({name})" for filter, name in PILLOW_FILTERS.items())
+        raise FamilyError(
+            f"{folder.path}: resample is {number!r:.40} in the image processor's settings; wdstream knows {known}"
+        )
+    return PILLOW_FILTERS[number]
 
 
 def join_arrays(parts: Sequence[Layout]) -> Layout:

@@ -322,8 +322,17 @@ def padded_images(
         block: the ids of an image.
         patch_size, merge_size: of the tower.
         multiple: pixels to whose multiples the image processor rounds sides up.
+
+    Raises:
+        FamilyError: the settings bound images otherwise than by their longer side.
     """
-    longest = int((folder.image_settings.get("size") or {}).get("longest_edge", 1024))
+    size = folder.image_settings.get("size") or {"longest_edge": 1024}
+    if not size.get("longest_edge"):
+        raise FamilyError(
+            f"{folder.path}: the image processor's settings have size {size}; wdstream knows {family} with "
+            "size.longest_edge; take the preprocessor_config.json that belongs to the model"
+        )
+    longest = int(size["longest_edge"])
     return ResizedImages(
         family=family,
         rule=ShrunkSize(longest_edge=longest, multiple=multiple, least=patch_size * merge_size),
@@ -336,17 +345,35 @@ def padded_images(
     )
 
 
+_BOUNDS = {"min_pixels", "max_pixels"}
+
+
 def area_bounds(settings: Json, default: tuple[int, int]) -> tuple[float, float]:
-    """Least and most pixels of an image, as Qwen's processors read them: `min_pixels`, `max_pixels` before `size`."""
+    """Least and most pixels of an image, as Qwen's processors read them: `min_pixels`, `max_pixels` before `size`.
+
+    Raises:
+        FamilyError: the settings bound images otherwise, or leave no size that is possible.
+    """
     size = settings.get("size") or {}
-    return (
-        settings.get("min_pixels") or size.get("shortest_edge") or default[0],
-        settings.get("max_pixels") or size.get("longest_edge") or default[1],
-    )
+    if size.keys() == _BOUNDS and all(settings.get(key) for key in _BOUNDS):
+        size = {}  # what transformers before 4.49 saved: the same bounds once more, which do not count
+    if size and not (size.get("shortest_edge") or size.get("longest_edge")):
+        raise FamilyError(
+            f"the image processor's settings have size {size}; wdstream knows shortest_edge and longest_edge there, "
+            "the least and the most pixels of an image; take the preprocessor_config.json that belongs to the model"
+        )
+    least = settings.get("min_pixels") or size.get("shortest_edge") or default[0]
+    most = settings.get("max_pixels") or size.get("longest_edge") or default[1]
+    if least > most:
+        raise FamilyError(
+            f"the image processor's settings want images of at least {least} pixels, and at most {most}; take the "
+            "preprocessor_config.json that belongs to the model"
+        )
+    return least, most
 
 
 def require_same_patches(folder: ModelFolder, found: Mapping[str, int]) -> None:
-    """The image processor and the vision tower must mean the same patches, and none of the processor's steps be off.
+    """The image processor and the vision tower must mean the same patches.
 
     Args:
         folder: of the family.
@@ -361,10 +388,4 @@ def require_same_patches(folder: ModelFolder, found: Mapping[str, int]) -> None:
             raise FamilyError(
                 f"{folder.path}: {key} is {vision[key]} in config.json (vision_config) and {size} in the image "
                 "processor's settings; take the preprocessor_config.json that belongs to the model"
-            )
-    for key in ("do_resize", "do_rescale", "do_normalize"):
-        if folder.image_settings.get(key, True) is not True:
-            raise FamilyError(
-                f"{folder.path}: the image processor's settings switch {key} off, which wdstream does not "
-                "support; remove the key from preprocessor_config.json"
             )

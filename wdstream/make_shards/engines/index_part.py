@@ -5,11 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wdstream.make_shards.record import recorded_digests
-from wdstream.pixels.header import image_size
-from wdstream.shards.apart.set_to_index import set_to_index
+from wdstream.make_shards.indexing import tars_to_describe
 from wdstream.shards.describe import PLAIN_TAR, TarRules
-from wdstream.shards.tar_folder import OnBytes, TarFolder
+from wdstream.shards.tar_folder import OnBytes
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.settings import LOCAL, EngineSettings
@@ -58,17 +56,10 @@ def index_part(
         ConfigError: nothing can be written there, or the whole index is being made.
         ShardError: tars cannot serve as shards or are not as they were, naming all.
     """
-    with set_to_index(shards, out, part=part) as (of, tars):
-        num_shards, num_described = TarFolder(
-            of.folder,
-            image_size,
-            rules,
-            workers=workers,
-            engine=engine,
-            recorded=recorded_digests(of.folder),
-            on_progress=on_progress,
-            tars=tars,
-            keep=None if of.copy is None else of.copy.send,
-        ).describe_part(part, fetch=lambda names: of.fetch({*names}.__contains__))
+    with tars_to_describe(shards, out, part, rules=rules, workers=workers, engine=engine, on_progress=on_progress) as (
+        of,
+        tars,
+    ):
+        num_shards, num_described = tars.describe_part(part, fetch=lambda names: of.fetch({*names}.__contains__))
     address = shown_url(of.address)
     return IndexPartReport(folder=address, part=part, num_shards=num_shards, num_described=num_described)

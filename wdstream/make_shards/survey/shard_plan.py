@@ -59,7 +59,7 @@ class ShardCutter:
                 self.first_pages.append(first)
             left_bytes = (self._shard_bytes - self._expected) // max(page_bytes, 1)
             count = min(max(1, min(self._most_pages - self._pages, left_bytes)), file.num_pages - first + 1)
-            self._ranges.append(PageRange(file=file, first=first, count=count))
+            self._ranges.append(PageRange(file, first, count))
             first += count
             self._pages, self._expected = self._pages + count, self._expected + count * page_bytes
         self._num_files += 1
@@ -86,8 +86,8 @@ class ShardPlan(Sequence[Job]):
         packed = files if isinstance(files, RawFiles) else RawFiles(files)
         pages = options.pages_per_shard or _pages_per_shard(packed.num_pages, _expected_bytes(packed))
         cutter = ShardCutter(pages, options.shard_bytes)
-        jobs = (job for file in files for job in cutter.add(file))
-        self._files = files
+        jobs = (job for file in packed for job in cutter.add(file))
+        self._files = packed
         self._num_pages = array("Q", (job.num_pages for job in chain(jobs, _late(cutter))))
         self._first_files, self._first_pages = cutter.first_files, cutter.first_pages
         self._numbers: Sequence[int] = range(len(self._num_pages))
@@ -122,14 +122,15 @@ class ShardPlan(Sequence[Job]):
 
     def job(self, number: int) -> Job:
         """That of the shard of this number."""
-        at, first, left = self._first_files[number], self._first_pages[number], self._num_pages[number]
+        first, left = self._first_pages[number], self._num_pages[number]
         items = list[PageRange]()
-        while left:
-            file = self._files[at]
+        for file in self._files.since(self._first_files[number]):
             count = min(left, file.num_pages - first + 1)
             if count:
-                items.append(PageRange(file=file, first=first, count=count))
-            at, first, left = at + 1, 1, left - count
+                items.append(PageRange(file, first, count))
+            first, left = 1, left - count
+            if not left:
+                break
         return Job(kind="shard", number=number, items=tuple(items), num_pages=self._num_pages[number])
 
 

@@ -16,6 +16,7 @@ from wdstream.make_shards.workers import JobDone, PagesStarted
 from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.registry import source_of_kind
 from wdstream.raw.source import PageRange, RawFile
+from wdstream.raw.tars.survey import APART_TAR, apart_tars, half_of_tar
 from wdstream.text.maps.field_map import FieldMap
 
 _MANY_FILES, _MANY_BYTES = 512, 4 << 30
@@ -68,11 +69,11 @@ class Survey:
         """
         found = FoundFiles()
         found.add(file for file in self.journal.known if not self._options.is_retried(file.reason))
-        found.add(file for file in known_before or () if known_pages(file) is None)
+        found.add(file for file in known_before or () if known_pages(file) is None and not _was_apart(file))
         unknown = RawFiles(file for file in self._files.where_unknown(_pages_by_name) if found.get(file.path) is None)
         if known_before is None and _takes_long(unknown) and self._may_begin():
-            self._early = EarlyShards(self._files, self._options, partial(_surveyed, found))
-            self._early.add(file for file in map(partial(_surveyed, found), self._files) if file is not None)
+            self._early = EarlyShards(self._files, self._options, partial(_certain, found))
+            self._early.add(file for file in map(partial(_certain, found), self._files) if file is not None)
         progress = _FilesDone(len(unknown), on_files)
         with self.journal as journal:
             for event in engine.run(chain(self._shard(), survey_jobs(unknown)), lambda _done: self._shard()):
@@ -81,7 +82,7 @@ class Survey:
                     journal.add(event.files)
                     self._note(event)
                 progress.add(event)
-        return self._files.surveyed(_pages_by_name, partial(_surveyed, found))
+        return _without_apart(self._files.surveyed(_pages_by_name, partial(_surveyed, found)))
 
     def _may_begin(self) -> bool:
         """Whether shards may be made before all files are surveyed. A map is tried on their first rows before; parts
@@ -96,7 +97,7 @@ class Survey:
             self._output.built(done.job.number)
             self.pages_made += done.job.num_pages
         if self._early is not None:
-            self._early.add(done.files)
+            self._early.add(file for file in done.files if not half_of_tar(file.marks)[0])
             self._early.done(done.job)
 
     def _shard(self) -> list[Job]:
@@ -105,6 +106,31 @@ class Survey:
                 return [job]
             self._early.pass_over()
         return []
+
+
+def _was_apart(file: RawFile) -> bool:
+    """Whether a tar was refused for another one, which may be gone."""
+    return file.reason is not None and file.reason.startswith(APART_TAR)
+
+
+def _certain(found: FoundFiles, file: RawFile) -> RawFile | None:
+    """`_surveyed`, but for tars of halves, which count once all are surveyed."""
+    surveyed = _surveyed(found, file)
+    is_half = surveyed is not None and half_of_tar(surveyed.marks)[0]
+    return None if is_half else surveyed
+
+
+def _without_apart(files: RawFiles) -> RawFiles:
+    """The survey with tars refused that have the images or the texts of the samples of others."""
+    if files.kinds["tar"] < 2:
+        return files
+    reasons = apart_tars(files.where_unknown(_pages_by_name))
+    if not reasons:
+        return files
+    refused = (
+        file._replace(num_pages=0, reason=reasons[file.path]) if file.path in reasons else file for file in files
+    )
+    return RawFiles(refused)
 
 
 class _FilesDone:

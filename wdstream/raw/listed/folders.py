@@ -4,6 +4,7 @@ import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TypeVar
 
 from wdstream.raw.folders import Folder
@@ -65,10 +66,8 @@ class ListedFolder:
         described: Collection[str],
     ) -> "ListedFolder":
         """A folder of the walk, with the sources of its raw files by name."""
-        files = (
-            (name, source.kind if (source := sources.get(name)) else None, num_bytes, version)
-            for name, num_bytes, version in folder.files.sizes()
-        )
+        kinds = {name: source.kind for name, source in sources.items()}
+        files = ((name, kinds.get(name), num_bytes, version) for name, num_bytes, version in folder.files.sizes())
         listed = cls(
             path=folder.path,
             has_trouble=bool(folder.trouble),
@@ -97,9 +96,8 @@ class ListedFolder:
     def stamps(self) -> Iterator[tuple[str, int, str]]:
         """Path, size and version of each file that decides what is in the shards, in their order."""
         if self.used:
-            for flag, (name, _kind, num_bytes, version) in zip(self.used, unpack_many(self._files), strict=True):
-                if flag:
-                    yield f"{self.path}{name}", num_bytes, version
+            for name, _kind, num_bytes, version in compress(unpack_many(self._files), self.used):
+                yield f"{self.path}{name}", num_bytes, version
 
 
 class FolderTree:
@@ -135,13 +133,19 @@ class FolderTree:
             while below:
                 yield self._folders[below.pop()]
 
+        if not self._below:  # nothing is in between
+            yield from read(self._folders[""])
+            return
         stack = [entries("")]
         while stack:
             for entry in stack[-1]:
-                if isinstance(entry, ListedFolder):
+                if not isinstance(entry, ListedFolder):
+                    yield entry
+                elif entry.path not in self._below:
+                    yield from read(entry)
+                else:
                     stack.append(entries(entry.path))
                     break
-                yield entry
             else:
                 stack.pop()
 

@@ -84,6 +84,13 @@ class PackedList(Sequence[_T], Generic[_T]):
     def __iter__(self) -> Iterator[_T]:
         return map(self._load, self.plain())
 
+    def since(self, place: int) -> Iterator[_T]:
+        """The records from a place on, in order."""
+        number, first = divmod(place, _BLOCK)
+        while number <= len(self._blocks):
+            yield from map(self._load, islice(self._block(number), first, None))
+            number, first = number + 1, 0
+
     def __len__(self) -> int:
         return len(self._blocks) * _BLOCK + len(self._rest)
 
@@ -95,11 +102,15 @@ class PackedList(Sequence[_T], Generic[_T]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number, place = divmod(range(len(self))[index], _BLOCK)
+        return self._load(self._block(number)[place])
+
+    def _block(self, number: int) -> list[Any]:
+        """What `dump` gave for the records of a block, of which the last one that was asked for stays unpacked."""
         if number == len(self._blocks):
-            return self._load(self._rest[place])
+            return self._rest
         if self._open[0] != number:
             self._open = number, unpack(self._blocks[number])
-        return self._load(self._open[1][place])
+        return self._open[1]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):

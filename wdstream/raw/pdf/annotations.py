@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import is_blank_code, words_of
-from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.places import Boxes, CharacterMask, extent_of
-from wdstream.raw.pdf.reading.put_in import PUT_IN_LINE, PUT_IN_SPACE, reordered
+from wdstream.raw.pdf.characters import PUT_IN_LINE, PUT_IN_SPACE, PageCharacters, reordered
+from wdstream.raw.pdf.places import Boxes, CharacterMask, distinct, extent_of
 
 _LINK, _POPUP = 2, 16
 _HIDDEN, _NO_VIEW = 2, 32
@@ -107,7 +106,7 @@ def _blocks_in_order(
 ) -> list[NDArray[np.intp]]:
     """The characters of each annotation that count, from top to bottom and left to right."""
     counted = keep & (blocks >= 0) & (characters.object_number >= 0)
-    found = [np.flatnonzero(counted & (blocks == block)) for block in np.unique(blocks[counted])]
+    found = [np.flatnonzero(counted & (blocks == block)) for block in distinct(blocks[counted])]
     return sorted(found, key=lambda members: tuple(extent_of(characters.boxes[members])[[1, 0]].tolist()))
 
 

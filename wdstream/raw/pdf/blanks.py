@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.places import CharacterMask
+from wdstream.raw.pdf.places import CharacterMask, distinct
+from wdstream.text.characters import kinds_of
 
 _HYPHEN_AT_LINE_END = 2
 _BLANKS = [*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
 _IS_BLANK = np.zeros(0x10000, np.bool_)
 _IS_BLANK[[*_BLANKS, 0xFEFF, 0xFFFE]] = True
 _IS_BLANK[_HYPHEN_AT_LINE_END] = False
+_BLANK_KINDS = frozenset(map(chr, np.flatnonzero(_IS_BLANK).tolist()))
 _LINE_ENDS = (10, 13)
 
 
@@ -17,6 +19,11 @@ def is_blank_code(codes: NDArray[np.uint32]) -> CharacterMask:
     """(n,) whether a code point shows nothing by itself: spaces, controls, joiners, the soft hyphen."""
     blank: CharacterMask = _IS_BLANK[np.minimum(codes, 0xFFFF)]
     return blank
+
+
+def count_blanks(text: str) -> int:
+    """How many characters of a text are blanks as `is_blank_code` has them."""
+    return sum(text.count(kind) for kind in kinds_of(text) if kind in _BLANK_KINDS)
 
 
 def is_letter_code(codes: NDArray[np.uint32]) -> CharacterMask:
@@ -29,14 +36,15 @@ def is_letter_code(codes: NDArray[np.uint32]) -> CharacterMask:
 def words_of(codes: NDArray[np.uint32], chosen: CharacterMask) -> NDArray[np.intp]:
     """(n,) number of the word that a character belongs to, a run of chosen ones on one line; -1 if not chosen."""
     goes_on = chosen & (codes != _HYPHEN_AT_LINE_END)
-    starts = chosen & ~np.concatenate([[False], goes_on[:-1]])
+    starts = chosen.copy()
+    starts[1:] &= ~goes_on[:-1]
     return np.where(chosen, np.cumsum(starts) - 1, -1)
 
 
 def lines_of(codes: NDArray[np.uint32], chosen: CharacterMask) -> NDArray[np.intp]:
     """(n,) number of the line that a character belongs to, as line ends in PDFium's order say; -1 if not chosen."""
-    ends = np.cumsum(np.isin(codes, _LINE_ENDS))
-    return np.where(chosen, np.searchsorted(np.unique(ends[chosen]), ends), -1)
+    ends: NDArray[np.intp] = np.cumsum(np.isin(codes, _LINE_ENDS))
+    return np.where(chosen, np.searchsorted(distinct(ends[chosen]), ends), -1)
 
 
 def settle_blanks(
@@ -51,7 +59,7 @@ def settle_blanks(
     anchors = np.flatnonzero(judged)
     if not len(anchors):
         return np.ones(len(codes), np.bool_)
-    at = np.maximum(np.searchsorted(anchors, np.arange(len(codes)), side="right") - 1, 0)
+    at = np.maximum(np.cumsum(judged) - 1, 0)  # the number of the anchor at or before each
     loose = real & ~judged
     settled[loose] &= keep[anchors[at]][loose]
     settled[~real] = False

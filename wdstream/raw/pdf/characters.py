@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
-from wdstream.raw.pdf.places import Boxes
+from wdstream.raw.pdf.calls import pdfium_calls, pointer_to, written_by
+from wdstream.raw.pdf.places import Boxes, CharacterMask
 
-_DOUBLE, _FLOAT = 8, 4
+_FLOAT = 4
 _FIRST_SPECIAL, _REPLACEMENT = 0xFFF0, 0xFFFD
 _HIGH, _LOW = 0xD800 >> 10, 0xDC00 >> 10  # of the two halves of a code point outside the first plane
 _TURNED = ((0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))  # which side is left, top, right, bottom
+PUT_IN_SPACE = -0x20
+PUT_IN_LINE = (-0x0D, -0x0A)
+"""What an order has for a space and a line end: code points of what is put in, negative."""
 _SIGNS = ((1, 1, 1, 1), (1, -1, 1, -1), (-1, -1, -1, -1), (-1, 1, -1, 1))
 
 
@@ -157,26 +160,22 @@ def _in_order(handles: NDArray[np.uint64]) -> tuple[tuple[int, ...], list[int], 
 
 def read_boxes(text_page: Any, numbers: Sequence[int], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) boxes of the characters of these numbers, as `PageCharacters.boxes`; arguments as `read_characters`."""
-    boxes = _four_numbers(text_page, pdfium_calls().box, numbers)  # left, right, bottom, top
-    return boxes_in_pixels(boxes, to_pixels)
-
-
-def _four_numbers(text_page: Any, call: Any, numbers: Sequence[int]) -> NDArray[np.float64]:
-    """(k, 4) what a call writes for each of these numbers, zeros where it has nothing to write."""
-    handle, written = pointer_to(text_page.raw), (ctypes.c_double * 4)()
-    places = [ctypes.byref(written, at) for at in range(0, 4 * _DOUBLE, _DOUBLE)]
-    copied, none = memoryview(written).cast("B").tobytes, bytes(4 * _DOUBLE)
-    found = [copied() if call(handle, number, *places) else none for number in numbers]
-    return np.frombuffer(b"".join(found)).reshape(-1, 4)
+    handle = pointer_to(text_page.raw)
+    left, right, bottom, top = written_by(
+        pdfium_calls().box, repeat(handle), numbers, kind=ctypes.c_double, num_places=4
+    ).T
+    return _in_pixels(left, top, right, bottom, to_pixels)
 
 
 def read_spans(text_page: Any, to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
     """(k, 4) the boxes around the characters of each text object that follow each other, in pixels; what is put in
     has none. About a hundred times as fast as the boxes of all characters."""
-    calls = pdfium_calls()
-    count = max(0, calls.count_rects(pointer_to(text_page.raw), 0, -1))
-    boxes = _four_numbers(text_page, calls.rect, range(count))  # left, top, right, bottom
-    return boxes_in_pixels(boxes[:, [0, 2, 3, 1]], to_pixels)
+    calls, handle = pdfium_calls(), pointer_to(text_page.raw)
+    count = max(0, calls.count_rects(handle, 0, -1))
+    left, top, right, bottom = written_by(
+        calls.rect, repeat(handle), range(count), kind=ctypes.c_double, num_places=4
+    ).T
+    return _in_pixels(left, top, right, bottom, to_pixels)
 
 
 def find_span(text_page: Any, number: int, num_characters: int) -> tuple[int, int]:
@@ -197,15 +196,22 @@ def _places(rows: NDArray[np.uint32]) -> Iterator[range]:
     return (range(start + at, start + at + len(rows) * width, width) for at in range(0, width, each))
 
 
-def boxes_in_pixels(boxes: NDArray[np.float64], to_pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, 4) left, top, right, bottom in pixels of (n, 4) left, right, bottom, top of the page; zeros stay zeros."""
-    left, right, bottom, top = np.ascontiguousarray(boxes.T)
-    (a, c, e), (b, d, f) = to_pixels
-    x = a * left + c * bottom + e, a * right + c * top + e  # opposite corners stay so: pages turn by right angles
-    y = b * left + d * bottom + f, b * right + d * top + f
-    placed = np.stack([np.minimum(*x), np.minimum(*y), np.maximum(*x), np.maximum(*y)], axis=1)
-    placed[~boxes.any(axis=1)] = 0  # what has no place
-    return placed.astype(np.float32)
+def _in_pixels(
+    left: NDArray[np.float64],
+    top: NDArray[np.float64],
+    right: NDArray[np.float64],
+    bottom: NDArray[np.float64],
+    to_pixels: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """(n, 4) left, top, right, bottom in pixels of (n,) sides on the page; zeros stay zeros."""
+    placed = np.empty((len(left), 4), np.float32)
+    for axis, (of_x, of_y, shift) in enumerate(to_pixels.tolist()):
+        # opposite corners stay so: pages turn by right angles
+        first, second = of_x * left + of_y * bottom + shift, of_x * right + of_y * top + shift
+        placed[:, axis] = np.minimum(first, second)
+        placed[:, axis + 2] = np.maximum(first, second)
+    placed[(left == 0) & (top == 0) & (right == 0) & (bottom == 0)] = 0  # what has no place
+    return placed
 
 
 def _text_objects(
@@ -260,3 +266,38 @@ def upright_boxes(characters: PageCharacters, quarters: NDArray[np.int8] | None 
         of_quarter = quarters == quarter
         turned[of_quarter] = boxes[of_quarter][:, _TURNED[quarter]] * np.array(_SIGNS[quarter], np.float32)
     return turned
+
+
+def reordered(
+    characters: PageCharacters, keep: CharacterMask, order: Sequence[int]
+) -> tuple[PageCharacters, CharacterMask]:
+    """The characters in a new order, and which count.
+
+    Args:
+        characters: of the page, n of them.
+        keep: (n,) which count.
+        order: their numbers; negative ones are code points that are put in. What it does not name is gone.
+    """
+    numbers = np.array(order, np.intp)
+    put_in = numbers < 0
+    signs, numbers = -numbers, np.maximum(numbers, 0)
+    codes = np.where(put_in, signs, characters.codes[numbers]).astype(np.uint32)
+    boxes, owners = characters.boxes[numbers], characters.object_number[numbers]
+    boxes[put_in], owners[put_in] = 0, -1
+    placed = replace(
+        characters,
+        codes=codes,
+        boxes=boxes,
+        is_generated=characters.is_generated[numbers] | put_in,
+        is_mapped=characters.is_mapped[numbers] | put_in,
+        object_number=owners,
+    )
+    return placed, keep[numbers] | put_in
+
+
+def placed_at(characters: PageCharacters, at: NDArray[np.intp], hosts: NDArray[np.intp]) -> PageCharacters:
+    """The characters with those `at` (k,) where their `hosts` (k,) are: printed signs of the same text object."""
+    boxes, owners = characters.boxes.copy(), characters.object_number.copy()
+    is_generated = characters.is_generated.copy()
+    boxes[at], owners[at], is_generated[at] = boxes[hosts], owners[hosts], False
+    return replace(characters, boxes=boxes, object_number=owners, is_generated=is_generated)

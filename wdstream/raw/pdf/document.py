@@ -27,7 +27,7 @@ from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.places import PictureArea
 from wdstream.raw.pdf.structure import Structure
-from wdstream.raw.reading import limits, read_bytes
+from wdstream.raw.reading import limits, read_bytes, read_plain
 from wdstream.raw.remote.access import local_copy, open_ranged, raw_state, store_of
 from wdstream.raw.source import StoredImage
 from wdstream.records import Size
@@ -39,6 +39,8 @@ _ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is no
 _READ_WHOLE_BYTES = 64 << 20
 _COUNTED_WHOLE = 2 << 20
 _BUFFER_BYTES = 1 << 16
+_FROM_POSTSCRIPT = ("Ghostscript", "Distiller")
+_PageAndSides = tuple[Any, tuple[float, float]]
 
 
 class PdfFile:
@@ -47,6 +49,7 @@ class PdfFile:
     def __init__(self, document: Any, structure: Structure) -> None:
         self._document = document
         self._structure = structure
+        self._is_from_postscript = False
         with _explained("kind of its form cannot be read"):
             form_type = document.get_formtype()
         pdfium = import_pdfium().raw
@@ -54,6 +57,9 @@ class PdfFile:
         """Whether it has a form that only XFA viewers draw; its pages are that form too, or a placeholder of it."""
         self.needs_xfa = form_type == pdfium.FORMTYPE_XFA_FULL
         """Whether it says that its pages are not what a reader shall see."""
+        with suppress(Exception):  # it matters little
+            producer = document.get_metadata_value("Producer")
+            self._is_from_postscript = any(name in producer for name in _FROM_POSTSCRIPT)
         if form_type == pdfium.FORMTYPE_ACRO_FORM or self.has_xfa:
             with _explained("form cannot be opened"), _unsaid():
                 document.init_forms()  # before the first page is opened, or its fields are not drawn
@@ -71,36 +77,40 @@ class PdfFile:
             SourceError: PDFium cannot load it.
         """
 
-        def load() -> Any:
+        def load() -> _PageAndSides:
             with _explained("page cannot be loaded"):
                 return _with_sensible_crop(self._document, number - 1)
 
-        structure = self._structure
-        with closing(PdfPage(load, structure.user_unit(number), has_layers=structure.has_layers())) as page:
+        with closing(PdfPage(load, self._structure.user_unit(number), has_layers=self._structure.has_layers())) as page:
+            page.may_hide_spaces, page.has_masks = self._is_from_postscript, self._structure.has_masks()
             yield page
 
 
-def _with_sensible_crop(document: Any, index: int) -> Any:
+def _with_sensible_crop(document: Any, index: int) -> _PageAndSides:
     """A page; one whose crop box has nothing of the page is opened without that box, as viewers do."""
     page = document[index]
-    if all(side > 0 for side in page.get_size()):
-        return page
+    sides = page.get_size()
+    if all(side > 0 for side in sides):
+        return page, sides
     media = page.get_mediabox()
     page.set_cropbox(min(media[0::2]), min(media[1::2]), max(media[0::2]), max(media[1::2]))
     page.close()
-    return document[index]
+    page = document[index]
+    return page, page.get_size()
 
 
 class PdfPage:
     """One open page of a PDF, whose user unit is `user_unit` points."""
 
-    def __init__(self, load: Callable[[], Any], user_unit: float, *, has_layers: bool) -> None:
+    def __init__(self, load: Callable[[], _PageAndSides], user_unit: float, *, has_layers: bool) -> None:
         self._load = load
-        self._page = load()
+        self._page, self._sides = load()
         self._user_unit = user_unit
         self._transforms: dict[Size, NDArray[np.float64]] = {}
         self.has_layers = has_layers
         """Whether parts of the page may be hidden as layers of the document."""
+        self.has_masks = self.may_hide_spaces = False
+        """Whether a mask may hide what forms draw; whether spaces may be gaps in a text, as in PostScript's PDFs."""
         self.num_own: int | None = None
         """How many of its objects are its own, once fields and annotations have become objects of it; None before."""
 
@@ -119,12 +129,12 @@ class PdfPage:
         """
         num_own = pdfium_calls().count_objects(address(self._page.raw))
         pdfium = import_pdfium().raw
-        size, box = self._page.get_size(), self._page.get_bbox()
+        sides, box = self._sides, self._page.get_bbox()
         with _explained("fields and annotations cannot be read"):
             if pdfium.FPDFPage_Flatten(self._page.raw, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
                 return
         self._reload()
-        if self._page.get_size() != size:  # a page that inherits its media box is given another
+        if self._sides != sides:  # a page that inherits its media box is given another
             self._page.set_mediabox(*box)
             self._page.set_cropbox(*box)
             self._reload()
@@ -132,7 +142,7 @@ class PdfPage:
 
     def _reload(self) -> None:
         self._page.close()
-        self._page = self._load()
+        self._page, self._sides = self._load()
         self._transforms.clear()
 
     def scale(self, dpi: int, max_pixels: int, *, fit: bool = False) -> float:
@@ -141,11 +151,9 @@ class PdfPage:
         Raises:
             SourceError: the page has no sensible size, or is above the limit.
         """
-        with _explained("page has no size"):
-            sides = self._page.get_size()
+        sides, scale = self._sides, dpi / _POINTS_PER_INCH
         if not all(math.isfinite(side) and side > 0 for side in sides):
             raise SourceError(f"page has no sensible size: {sides[0]} x {sides[1]} points")
-        scale = dpi / _POINTS_PER_INCH
         if self._user_unit != 1.0:
             scale *= self._user_unit * _ROUNDED_DOWN
         width, height = _pixels(sides, scale)
@@ -161,7 +169,7 @@ class PdfPage:
 
     def pixel_size(self, scale: float) -> Size:
         """(width, height) in pixels of the page drawn at `scale`, its rotation counted."""
-        return _pixels(self._page.get_size(), scale)
+        return _pixels(self._sides, scale)
 
     def text(self) -> str:
         """The text layer as PDFium returns it, not normalised; empty for a scan.
@@ -191,11 +199,12 @@ class PdfPage:
         with closing(text_page):
             with _explained("text layer cannot be read"):
                 layer = TextLayer(text_page, self._count_characters(text_page), self._to_pixels(size))
+                layer.may_hide_spaces = self.may_hide_spaces
             yield layer
 
     def objects(self, size: Size) -> PageObjects:
         """What the page draws, placed on the page drawn at `size`."""
-        return read_objects(address(self._page.raw), self._to_pixels(size), self.num_own)
+        return read_objects(address(self._page.raw), self._to_pixels(size), self.num_own, has_masks=self.has_masks)
 
     def drawn_without(self, handles: Sequence[int], scale: float, area: PictureArea) -> NDArray[np.uint8]:
         """A part of the page drawn as in `drawn`, but without these objects."""
@@ -224,7 +233,7 @@ class PdfPage:
             to_device(handle, 0, 0, size[0] * _FINER, size[1] * _FINER, 0, x, y, start, start + 4)
             return found[0] / _FINER, found[1] / _FINER
 
-        (left, top), (width, height) = place(0, 0), self._page.get_size()
+        (left, top), (width, height) = place(0, 0), self._sides
         columns = [
             ((x - left) / side, (y - top) / side)
             for side, (x, y) in zip((width, height), (place(width, 0), place(0, height)), strict=True)
@@ -318,8 +327,7 @@ def _opened(file: Path | bytes | BinaryIO, content: Path | bytes) -> Iterator[Pd
     try:
         document = import_pdfium().PdfDocument(file)
     except Exception as error:
-        reason = str(error)
-        if "password" in reason.lower():
+        if "password" in str(error).lower():
             raise SourceError("PDF needs a password; save it without one") from error
         raise SourceError(f"not a readable PDF: {_reason(error)}") from error
     with closing(document), closing(Structure(content)) as structure:
@@ -355,9 +363,10 @@ def _content(path: Path, copies: ExitStack) -> bytes | Path:
             if len(data) > most:
                 raise SourceError(f"file unpacks to more than the limit of {most} bytes (--max-file-bytes)")
             return data
-        if raw_state(path).num_bytes > _READ_WHOLE_BYTES:
+        plain = read_plain(str(path), limit=_READ_WHOLE_BYTES)
+        if plain is None and raw_state(path).num_bytes > _READ_WHOLE_BYTES:
             return copies.enter_context(local_copy(path))
-        return read_bytes(path, limit=_READ_WHOLE_BYTES, option="")
+        return plain or read_bytes(path, limit=_READ_WHOLE_BYTES, option="")
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"file cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import lines_of, words_of
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, extent_of, shared_areas
+from wdstream.raw.pdf.places import CharacterMask, areas_of, centres_of, distinct, extent_of, median_of, shared_areas
 
 _MIN_SHARED = 0.5
 """Of a word's area that earlier words have, where it repeats them."""
@@ -30,7 +30,7 @@ def may_be_doubled(codes: NDArray[np.uint32], boxes: NDArray[np.float32]) -> boo
     cheap, and often wrong."""
     if len(boxes) < 2 * _MIN_SIGNS:
         return False
-    cell = max(2.0, 0.2 * float(np.median(boxes[:, 3] - boxes[:, 1])))
+    cell = max(2.0, 0.2 * float(median_of(boxes[:, 3] - boxes[:, 1])))
     places = np.floor(centres_of(boxes) / cell).astype(np.int64)
     keys = (places[:, 1] << 42) + (places[:, 0] << 21) + codes.astype(np.int64)
     order = np.argsort(keys, kind="stable")
@@ -113,7 +113,7 @@ def _repeats(boxes: NDArray[np.float32], texts: list[str], from_scan: CharacterM
     for start in range(0, len(boxes), _ROWS):
         shared = shared_areas(boxes[start : start + _ROWS], boxes)
         rows, columns = np.nonzero(shared > 0.1 * np.minimum(areas[start : start + _ROWS, None], areas))
-        for number in np.unique(rows):
+        for number in distinct(rows):
             word = start + int(number)
             earlier = [int(other) for other in columns[rows == number] if other < word and not repeats[other]]
             if earlier and shared[number, earlier].sum() >= _MIN_SHARED * areas[word]:

@@ -13,10 +13,17 @@ _MAX_UNEXPLAINED = 0.1
 """Of the pixels that change with a text: more outside the boxes of its characters, and the boxes are wrong."""
 _POINT = 0.4  # of the em: sides of glyphs that are points, and how far from its box one may be
 _SLIVER = 0.2  # of the width, and of the height, of a letter: less of it is not seen as one
-_FEW_POINTS, _MORE_POINTS = (1, 12), (11, 11)  # rows and columns of the grids that look into each box first
+_POINTS = (((1, 4), (1,)), ((1, 12), (1,)), ((11, 11), (0, 1, 2)))
+"""Rows and columns of the grids that look into each box first, and channels: along the middle in green, few texts do
+not show."""
 _MARGIN = 1
 _AROUND = 3  # pixels
 _MOSTLY = 0.6
+_OUT = np.array([-1, -1, 1, 1], np.float32)
+_OF_LETTERS = 0.3
+"""Of the columns and rows of a text's box."""
+_MOST_CORNERS = 3
+"""Of the four around a text; the fourth may be on something else."""
 
 
 def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
@@ -24,32 +31,66 @@ def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
 
     A few points of each box are looked at first: glyphs nearly always show there, and only the rest is looked at whole.
     """
-    spans = _spans(picture, boxes, _MARGIN)
+    sides = _sides(picture, boxes, _MARGIN)
     words = np.ascontiguousarray(picture).view("<u4")[..., 0]
-    blank = _is_blank_at_points(words, spans)
-    for number in np.flatnonzero(blank).tolist():
-        left, top, right, bottom = spans[number].tolist()
+    blank = _is_blank_at_points(words, sides)
+    for number in blank.nonzero()[0].tolist():
+        left, top, right, bottom = sides[:, number].tolist()
         area = words[top:bottom, left:right]
         if (area != area[0, 0]).any():  # most that are left have one colour
             blank[number] = _contrast(picture[top:bottom, left:right]) < MIN_CONTRAST
     return blank
 
 
-def _is_blank_at_points(words: NDArray[np.uint32], spans: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _is_blank_at_points(words: NDArray[np.uint32], sides: NDArray[np.intp]) -> NDArray[np.bool_]:
     """(k,) whether a few points of each span, in (height, width) pixels as words, show no contrast, nor more points."""
-    blank = np.ones(len(spans), np.bool_)
+    left = np.arange(sides.shape[1])
     values, width = words.reshape(-1).view(np.uint8), words.shape[1]
-    # First along the middle, in green alone: little else is asked for what shows there, and few texts do not.
-    for (num_rows, num_columns), channels in ((_FEW_POINTS, (1,)), (_MORE_POINTS, (0, 1, 2))):
-        left, top, right, bottom = spans[blank].T if not blank.all() else spans.T
+    for (num_rows, num_columns), channels in _POINTS:
         if not len(left):
             break
-        columns = left + (2 * np.arange(num_columns)[:, None] + 1) * (right - left) // (2 * num_columns)
-        rows = top + (2 * np.arange(num_rows)[:, None] + 1) * (bottom - top) // (2 * num_rows)
-        places = (rows[:, None] * width + columns).reshape(num_rows * num_columns, -1) * 4
-        found = [values[places + channel] for channel in channels]  # reductions over rows are fast
-        blank[blank] = np.all([points.max(axis=0) - points.min(axis=0) < MIN_CONTRAST for points in found], axis=0)
+        x, y, right, bottom = sides[:, left]
+        columns = x + (2 * np.arange(num_columns)[:, None] + 1) * (right - x) // (2 * num_columns)
+        rows = y + (2 * np.arange(num_rows)[:, None] + 1) * (bottom - y) // (2 * num_rows)
+        places = (rows[:, None] * width + columns).reshape(num_rows * num_columns, -1)
+        for channel in channels:
+            points = values[channel::4][places]  # reductions over rows are fast
+            is_left = points.max(axis=0) - points.min(axis=0) < MIN_CONTRAST
+            left, places = left[is_left], places[:, is_left]
+    blank = np.zeros(sides.shape[1], np.bool_)
+    blank[left] = True
     return blank
+
+
+def is_like_ground(picture: Picture, boxes: Boxes, colours: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(k,) whether a text has the colour of what is around it, as white anchors for signatures have on paper: none of
+    its letters is seen, though a line that crosses them is.
+
+    Args:
+        picture: (height, width, 4) the page.
+        boxes: (k, 4) around each text.
+        colours: (k, 3) of each, as `PageObjects.colours`.
+    """
+    height, width = picture.shape[:2]
+    last = np.array([width, height, width, height], np.float32) - 1
+    places = np.minimum(np.maximum(boxes + _OUT, 0), last).astype(np.intp)
+    words = np.ascontiguousarray(picture).view("<u4")[..., 0]
+    corners = words[places[:, 1::2, None], places[:, None, 0::2]].view(np.uint8).reshape(-1, 4, 4)
+    is_near = np.abs(corners[..., 1] - colours[:, 1:2]) < MIN_CONTRAST
+    found: NDArray[np.bool_] = is_near.sum(axis=1) >= _MOST_CORNERS
+    if found.any():  # by green alone, in which few texts are
+        likely = found.nonzero()[0]
+        is_like = (np.abs(corners[likely, :, 2::-1] - colours[likely, None]) < MIN_CONTRAST).all(axis=2)
+        found[likely] = is_like.sum(axis=1) >= _MOST_CORNERS
+    return found
+
+
+def shows_grey(picture: Picture, boxes: Boxes, grey: int) -> NDArray[np.bool_]:
+    """(k,) whether about this green is seen in so much of each box of a text as letters of this grey fill; a line that
+    crosses these is lower."""
+    area = area_around(picture, boxes, np.zeros(len(boxes), np.float32))
+    greens = part_of(picture, area)[..., 1] - np.uint8(grey - MIN_CONTRAST)  # what is less wraps to more
+    return _any_in(greens < 2 * MIN_CONTRAST, _spans(picture, boxes, 0) - np.array([area[0], area[1]] * 2), _OF_LETTERS)
 
 
 def area_around(picture: Picture, boxes: Boxes, sizes: NDArray[np.float32]) -> PictureArea:
@@ -68,8 +109,11 @@ def part_of(picture: Picture, area: PictureArea) -> Picture:
 def is_equal_in(first: Picture, second: Picture, boxes: Boxes) -> bool:
     """Whether two pictures of the same size are equal in all of (k, 4) boxes, with a margin of a pixel."""
     changed = first.view("<u4")[..., 0] != second.view("<u4")[..., 0]
-    spans = _spans(first, boxes, _MARGIN).tolist()
-    return not any(changed[top:bottom, left:right].any() for left, top, right, bottom in spans)
+    spans = _spans(first, boxes, _MARGIN)
+    (left, top), (right, bottom) = spans[:, :2].min(axis=0), spans[:, 2:].max(axis=0)
+    if not changed[top:bottom, left:right].any():  # nor in any of them
+        return True
+    return not any(changed[top:bottom, left:right].any() for left, top, right, bottom in spans.tolist())
 
 
 def is_different(
@@ -89,15 +133,14 @@ def is_different(
         least: share of a box's width, and of its height, above which a letter is seen.
     """
     margins = np.stack([-sizes, -sizes, sizes, sizes], axis=1)
-    difference = np.maximum(first, second)
-    difference -= np.minimum(first, second)
-    strong = difference >= MIN_CONTRAST
-    changed = strong[..., 0] | strong[..., 1] | strong[..., 2]
+    changed = _changed(first, second)
     found = _any_in(changed, _spans(first, boxes, 0), least)
+    if found.all():  # as mostly; what follows only adds
+        return found
     unexplained = changed.copy()
     for left, top, right, bottom in _spans(first, boxes, _MARGIN):
         unexplained[top:bottom, left:right] = False
-    if unexplained.sum() > _MAX_UNEXPLAINED * changed.sum():
+    if np.count_nonzero(unexplained) > _MAX_UNEXPLAINED * np.count_nonzero(changed):
         found |= _any_in(changed, _spans(first, boxes + margins * np.array([0.25, 1, 0.25, 1], np.float32), 0), least)
     points = ~found & ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < _POINT * sizes)
     if points.any():
@@ -105,6 +148,17 @@ def is_different(
         spans = _spans(first, around, 0).tolist()
         found[points] = [unexplained[top:bottom, left:right].any() for left, top, right, bottom in spans]
     return found
+
+
+def _changed(first: Picture, second: Picture) -> NDArray[np.bool_]:
+    """(height, width) where two pictures differ by `MIN_CONTRAST` or more in red, green or blue."""
+    words = [np.ascontiguousarray(picture).view("<u4")[..., 0] for picture in (first, second)]
+    changed: NDArray[np.bool_] = words[0] != words[1]
+    places = changed.reshape(-1).nonzero()[0]  # only these, mostly few, are looked at by colour
+    one, other = (picture.reshape(-1)[places].view(np.uint8) for picture in words)
+    strong = np.maximum(one, other) - np.minimum(one, other) >= MIN_CONTRAST
+    changed.reshape(-1)[places] = strong.view("<u4") & 0xFFFFFF != 0
+    return changed
 
 
 def is_printed(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
@@ -130,24 +184,32 @@ def _any_in(changed: NDArray[np.bool_], spans: NDArray[np.intp], least: float) -
 
     At the edge of what covers a letter, or has its colour, one column or row of pixels may still be seen.
     """
-    return np.array([_shows(changed[top:bottom, left:right], least) for left, top, right, bottom in spans], np.bool_)
+    shown = [_shows(changed[top:bottom, left:right], least) for left, top, right, bottom in spans.tolist()]
+    return np.array(shown, np.bool_)
 
 
 def _shows(changed: NDArray[np.bool_], least: float) -> bool:
-    if not changed.any():
-        return False
-    height, width = changed.shape
-    return bool(changed.any(axis=0).sum() > least * width and changed.any(axis=1).sum() > least * height)
+    any_of, count, (height, width) = np.logical_or.reduce, np.count_nonzero, changed.shape
+    if count(changed) > least * changed.size + 1:  # then in more than that share of the columns, and of the rows
+        return True
+    return bool(count(any_of(changed, axis=0)) > least * width and count(any_of(changed, axis=1)) > least * height)
 
 
 def _spans(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:
     """(k, 4) rows and columns of the boxes in the picture, at least one each: left, top, right, bottom."""
-    height, width = picture.shape[:2]
-    low = np.floor(boxes[:, :2]) - margin
-    high = np.maximum(np.ceil(boxes[:, 2:]) + margin, low + 1)
-    low = np.minimum(np.maximum(low, 0), (width - 1, height - 1))  # a third of the time of `clip`
-    high = np.minimum(np.maximum(high, low + 1), (width, height))
-    return np.concatenate([low, high], axis=1).astype(np.intp)
+    return _sides(picture, boxes, margin).T
+
+
+def _sides(picture: Picture, boxes: Boxes, margin: int) -> NDArray[np.intp]:
+    """(4, k) the same, each side by itself."""
+    found = np.empty((4, len(boxes)), np.intp)
+    for side, size in ((0, picture.shape[1]), (1, picture.shape[0])):
+        low = np.floor(boxes[:, side]) - margin
+        high = np.maximum(np.ceil(boxes[:, side + 2]) + margin, low + 1)
+        low = np.minimum(np.maximum(low, 0), size - 1)  # a third of the time of `clip`
+        found[side] = low
+        found[side + 2] = np.minimum(np.maximum(high, low + 1), size)
+    return found
 
 
 def _contrast(picture: Picture) -> int:

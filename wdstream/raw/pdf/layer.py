@@ -1,6 +1,6 @@
 """The text layer of a drawn page: what is cheap at once, all of its characters only where something looks wrong."""
 
-from collections import deque
+import ctypes
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.calls import pdfium_calls, pointer_to
+from wdstream.raw.pdf.calls import address, pdfium_calls, pointer_to, written_by
 from wdstream.raw.pdf.characters import (
     PageCharacters,
     find_span,
@@ -20,10 +20,11 @@ from wdstream.raw.pdf.characters import (
     read_spans,
     read_unplaced,
 )
+from wdstream.text.characters import beyond_ascii
 
 _TURNED = 5.0
 """In degrees: text that is turned by more from a right angle is not at one."""
-_HYPHEN_MARK = 0xFFFE
+_HYPHEN_MARK = "\ufffe"
 """In PDFium's text, a hyphen that breaks a word; or no character at all."""
 _AWAY = 1.0
 """In ems: characters that are further from their text object than this are not where PDFium says."""
@@ -35,12 +36,14 @@ class TextLayer:
     Attributes:
         text: what PDFium gives as the page's text, not normalised.
         num_characters: n.
+        may_hide_spaces: whether spaces may be gaps inside texts, which PDFium takes for kerning.
     """
 
     def __init__(self, text_page: Any, num_characters: int, to_pixels: NDArray[np.float64]) -> None:
         self._text_page = text_page
         self._to_pixels = to_pixels
         self.num_characters = num_characters
+        self.may_hide_spaces = False
         self.text = str(text_page.get_text_range()) if num_characters else ""
 
     @cached_property
@@ -57,6 +60,13 @@ class TextLayer:
         return np.fromiter((code(handle, number) for number in range(self.num_characters)), np.uint32)
 
     @cached_property
+    def others(self) -> str:
+        """The different ones of `codes` that are not of ASCII, in any order; U+FFFD where a code is not one."""
+        if len(self.text) == self.num_characters:
+            return beyond_ascii(self.text)
+        return beyond_ascii(self.codes.astype("<u4").tobytes().decode("utf-32-le", "replace"))
+
+    @cached_property
     def has_unmapped(self) -> bool:
         """Whether one of the characters has no map to Unicode in its font, or one to nothing."""
         map_error, handle = pdfium_calls().map_error, pointer_to(self._text_page.raw)
@@ -67,14 +77,23 @@ class TextLayer:
         """Whether a font maps a character to U+0000, which the text has as a hyphen, or to half of a pair of
         surrogates, which it does not have."""
         if len(self.text) == self.num_characters:
+            if _HYPHEN_MARK not in self.others:
+                return False
             code, handle = pdfium_calls().code, pointer_to(self._text_page.raw)
-            return 0 in map(code, repeat(handle), np.flatnonzero(self.text_codes == _HYPHEN_MARK).tolist())
+            return 0 in map(code, repeat(handle), np.flatnonzero(self.text_codes == ord(_HYPHEN_MARK)).tolist())
         return bool((self.codes == 0).any() or is_lone_surrogate(self.codes).any())
 
     @cached_property
     def spans(self) -> NDArray[np.float32]:
         """(k, 4) boxes around the characters of each text object, in pixels."""
         return read_spans(self._text_page, self._to_pixels)
+
+    def text_of_object(self, handle: int) -> str:
+        """The characters of a text object, by its address."""
+        ask, page = pdfium_calls().object_text, address(self._text_page.raw)
+        buffer = ctypes.create_string_buffer(ask(handle, page, None, 0))
+        ask(handle, page, ctypes.addressof(buffer), len(buffer))
+        return buffer.raw.decode("utf-16-le", "surrogatepass").rstrip("\0")
 
     def texts_of_spans(self, numbers: Sequence[int]) -> list[str]:
         """The text where each of some spans is, by number."""
@@ -103,12 +122,11 @@ class TextLayer:
     def cells_of(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
         """(k, 4) left, bottom, right and top of what the fonts give some characters, by number, in the page's space:
         as wide as the next one is away, as high as a line; zeros for what has no place."""
-        written = np.zeros((len(numbers), 4), np.float32)  # left, top, right, bottom, as PDFium writes them
-        start, width = written.ctypes.data, 4 * written.itemsize
-        places = range(start, start + width * len(numbers), width)
         handle = pointer_to(self._text_page.raw)
-        deque(map(pdfium_calls().cell, repeat(handle), numbers.tolist(), places), maxlen=0)
-        return written[:, [0, 3, 2, 1]].astype(np.float64)
+        cells = written_by(
+            pdfium_calls().cell, repeat(handle), numbers.tolist(), kind=ctypes.c_float
+        )  # left, top, right, bottom
+        return cells[:, [0, 3, 2, 1]].astype(np.float64)
 
     def quarters_of(self, numbers: NDArray[np.intp]) -> NDArray[np.int8]:
         """(k,) right angles, clockwise, by which some characters are turned in the page's space; -1 for others."""

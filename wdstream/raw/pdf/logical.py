@@ -1,5 +1,7 @@
 """The text of a page from the characters that count: in PDFium's order, right-to-left lines in logical order."""
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,22 +17,19 @@ from wdstream.raw.pdf.reading.lines import (
 )
 from wdstream.raw.pdf.reading.right_to_left import logical_texts
 from wdstream.raw.settings import LineOrder
-from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
+from wdstream.text.characters import beyond_ascii
+from wdstream.text.script import EAST_ASIAN, RIGHT_TO_LEFT, combining_marks, right_to_left_letters
 
-_SPACE, _SOFT_HYPHEN = 0x20, 0xAD
-_FIRST_PLACED = 0x591  # no letter before it is of a right-to-left script or East Asian
+_SOFT_HYPHEN = "\u00ad"
+_PARTED = re.compile(f"{EAST_ASIAN.pattern} {EAST_ASIAN.pattern}")
 
 
-def needs_places(codes: NDArray[np.uint32]) -> bool:
-    """Whether the text of these characters, (n,) in PDFium's order, depends on where they are on the page."""
-    if (codes == _SOFT_HYPHEN).any():
+def needs_places(text: str) -> bool:
+    """Whether the text of a page, in PDFium's order, depends on where its characters are on the page."""
+    others = beyond_ascii(text)
+    if _SOFT_HYPHEN in others or RIGHT_TO_LEFT.search(others):
         return True
-    others = codes[codes >= _FIRST_PLACED]  # mostly few: bullets, quotes
-    if not (right_to_left_letters(others) | is_east_asian(others)).any():
-        return False
-    is_space = codes[1:-1] == _SPACE
-    parted = is_space & is_east_asian(codes[:-2]) & is_east_asian(codes[2:])
-    return bool(parted.any() or right_to_left_letters(codes).any())
+    return bool(EAST_ASIAN.search(others) and _PARTED.search(text))
 
 
 def page_text(

@@ -78,9 +78,12 @@ class PdfReader:
                 if settings.ocr == "none":
                     near = text_elsewhere(self._file)
                     require_text(layer.text, f"neither a text layer nor a text file beside it{near}", settings)
+            if layer is None and page.has_layers:
+                page.flatten()  # PDFium draws appearances of hidden layers, but not as a part of the page
             pixels = stack.enter_context(page.drawn(scale))
             if layer is None:
-                page.flatten()
+                if not page.has_layers:
+                    page.flatten()
                 layer = stack.enter_context(page.text_layer(size))
             image = stored_jpeg(pixels, settings.jpeg_quality)
             if settings.ocr != "none":
@@ -128,7 +131,7 @@ class PdfReader:
                 f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
                 f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
             )
-        return normalise_text(text)
+        return normalise_text(text.replace("\t", " "))  # a glyph has no width of its own for each place
 
 
 def _read(image: StoredImage, settings: RawSettings) -> ShownText:

@@ -1,19 +1,39 @@
 """Points and boxes on a page: left, top, right, bottom, in pixels."""
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.records import Size
 
+_Whole = TypeVar("_Whole", bound=np.integer[Any])
 PictureArea = tuple[int, int, int, int]
 """A part of a picture: left, top, right, bottom."""
 Boxes = NDArray[np.float32]
 CharacterMask = NDArray[np.bool_]
 """(n,) one for each character of a page."""
+_AT_ONCE = 64
 _NEXT_LINE = 0.8
 """Of the higher of two letters: how far down the next one is, at least, if it is not of the same line."""
+
+
+def distinct(numbers: NDArray[_Whole]) -> NDArray[_Whole]:
+    """(k,) the different ones of some numbers, rising: as numpy's `unique`, which takes longer for few and, when it is
+    first called, imports what takes as long as a page."""
+    ordered = np.sort(numbers, axis=None)
+    if len(ordered) < 2:
+        return ordered
+    is_new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    return ordered[is_new]
+
+
+def median_of(values: NDArray[np.float32]) -> np.float32:
+    """The median of (k,) finite numbers, k at least 1: as numpy's, in a fifth of its time for a few hundred."""
+    ordered = np.sort(values)
+    return np.float32((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
 
 def centres_of(boxes: Boxes) -> Boxes:
@@ -55,8 +75,11 @@ def in_any(points: Boxes, boxes: Boxes) -> NDArray[np.bool_]:
 def latest_over(points: Boxes, areas: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n,) order of the latest area that has each point, 0 for none; (k, 5) areas are boxes with rising orders."""
     latest = np.zeros(len(points), np.float32)
-    for inside, order in zip(_inside_each(points, areas), areas[:, 4], strict=True):
-        np.putmask(latest, inside, order)
+    x, y = np.ascontiguousarray(points.T)
+    for start in range(0, len(areas), _AT_ONCE):
+        left, top, right, bottom, order = areas[start : start + _AT_ONCE].T[:, :, None]
+        inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        np.maximum(latest, (inside * order).max(axis=0), out=latest)
     return latest
 
 
@@ -67,12 +90,28 @@ def shared_areas(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     return shared
 
 
+def are_inside(points: Boxes, edges: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) which of (n, 2) points are inside an outline of (k, 4) edges, by the even-odd rule: a line from there to the
+    left crosses an odd number of them."""
+    x, y = points[:, 0, None], points[:, 1, None]
+    x_begin, y_begin, x_end, y_end = edges.T
+    is_at = (y_begin > y) != (y_end > y)
+    steep = np.where(y_end == y_begin, 1, y_end - y_begin)
+    is_left = x_begin + (y - y_begin) * ((x_end - x_begin) / steep) < x
+    inside: NDArray[np.bool_] = np.count_nonzero(is_at & is_left, axis=1) % 2 == 1
+    return inside
+
+
 def are_over(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
     """(n, k) whether each of (n, 4) boxes shares an area with each of (k, 4) others."""
-    left, top, right, bottom = boxes.T[:4, :, None]
-    other_left, other_top, other_right, other_bottom = others.T[:4]
-    found: NDArray[np.bool_] = np.minimum(right, other_right) > np.maximum(left, other_left)
-    found &= np.minimum(bottom, other_bottom) > np.maximum(top, other_top)
+    left, top, right, bottom = np.ascontiguousarray(boxes.T[:4])[:, :, None]
+    other_left, other_top, other_right, other_bottom = np.ascontiguousarray(others.T[:4])
+    found: NDArray[np.bool_] = left < other_right  # comparing whole rows takes half the time of minima and maxima
+    found &= other_left < right
+    found &= top < other_bottom
+    found &= other_top < bottom
+    found &= (left < right) & (top < bottom)
+    found &= (other_left < other_right) & (other_top < other_bottom)
     return found
 
 

@@ -7,23 +7,24 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.blanks import is_blank_code
+from wdstream.raw.pdf.characters import PUT_IN_SPACE, reordered
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.logical import needs_places, page_text
 from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import centres_of
-from wdstream.raw.pdf.reading.accent_marks import is_sign
+from wdstream.raw.pdf.reading.accent_marks import SIGNS, is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import has_embedded_font, read_fonts
 from wdstream.raw.pdf.reading.lines import has_lines_down, kept_numbers, order_lines_down
-from wdstream.raw.pdf.reading.maps import mapped_share, mapped_share_of_text
-from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, has_keys, mended_codes
-from wdstream.raw.pdf.reading.put_in import reordered
+from wdstream.raw.pdf.reading.maps import drawn_as_boxes, mapped_share, mapped_share_of_text
+from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, may_be_mended, mended_codes
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
-from wdstream.text.script import is_east_asian, right_to_left_letters, script_of
+from wdstream.text.characters import beyond_ascii, kinds_of
+from wdstream.text.script import EAST_ASIAN, right_to_left_letters, script_of
 
 _FIRST_PRIVATE = 0xE000
 
@@ -70,6 +71,7 @@ def read_shown_text(
     )
     num_kept = found.num_characters - found.reasons.total()
     text, mapped = _text_of(layer, found.keep, objects, order)
+    mapped = min(mapped, 1 - drawn_as_boxes(layer, found.keep, picture))
     meta: dict[str, object] = {
         "text_from": "ocr layer" if 2 * found.num_from_scan > num_kept else "text layer",
         "text_visible": round(found.share, 4),
@@ -89,8 +91,10 @@ def _part_of_text(layer: TextLayer, keep: NDArray[np.bool_], breaks: Breaks | No
         blanks = np.flatnonzero(is_blank_code(codes))
         is_put_in[blanks] = layer.are_put_in(blanks)
     if breaks is not None:
-        codes = np.delete(breaks.mended(codes), breaks.gone)
-        keep, is_put_in = np.delete(keep, breaks.gone), np.delete(is_put_in, breaks.gone)
+        order = breaks.order(len(keep))
+        is_lost, order = order < 0, np.maximum(order, 0)
+        codes = np.where(is_lost, -PUT_IN_SPACE, breaks.mended(codes)[order]).astype(np.uint32)
+        keep, is_put_in = keep[order] | is_lost, is_put_in[order] | is_lost
     return codes[kept_numbers(codes, is_put_in, keep)].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
@@ -101,7 +105,8 @@ def _text_without_places(layer: TextLayer, keep: NDArray[np.bool_]) -> tuple[str
     characters = mended_codes(layer.unplaced, fonts)
     codes = characters.codes
     has_accents = not is_sign(codes[is_sign(codes, "any")], "common").all()
-    if has_accents or needs_places(codes) or is_east_asian(codes).any():
+    written = codes.astype("<u4").tobytes().decode("utf-32-le", "replace")
+    if has_accents or needs_places(written) or EAST_ASIAN.search(beyond_ascii(written)):
         return None
     keep = keep & ~bracket_pieces(characters, fonts)
     text = page_text(characters, keep)
@@ -118,13 +123,16 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
     if breaks is not None or not keep.all():
         is_plain = is_plain and len(layer.text) == layer.num_characters
         is_plain = is_plain and bool(keep.all() or layer.text_codes.max() < _FIRST_PRIVATE)
-    if is_plain and is_sign(layer.text_codes, "any").any():
+    if is_plain and not SIGNS.isdisjoint(kinds_of(layer.text)):
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
     runs_down = has_lines_down(layer.spans)
-    is_plain = is_plain and not runs_down
-    is_eastern = may_need_order(layer.text_codes, lambda: layer.spans)
-    if is_plain and not is_eastern and not needs_places(layer.text_codes):
-        if not layer.has_unmapped and not has_embedded_font(objects.texts, BY_NAME) and not has_keys(layer.text_codes):
+    is_eastern = may_need_order(layer.text, lambda: layer.spans)
+    if is_plain and not runs_down and not is_eastern and not needs_places(layer.text):
+        if (
+            not layer.has_unmapped
+            and not has_embedded_font(objects.found_texts.handles, BY_NAME)
+            and not may_be_mended(layer.text)
+        ):
             text = layer.text if breaks is None and keep.all() else _part_of_text(layer, keep, breaks)
             return text, mapped_share_of_text(text)
         without_places = None if breaks else _text_without_places(layer, keep)
@@ -133,12 +141,12 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
     fonts = read_fonts(layer.characters)
     characters = mended_codes(layer.characters, fonts)
     spaces = None
+    if breaks is not None:
+        characters = replace(characters, codes=breaks.mended(characters.codes))
+        characters, keep = reordered(characters, keep, breaks.order(len(keep)).tolist())
     if right_to_left_letters(characters.codes).any():
         clusters = find_clusters(characters, objects)
         characters, spaces = clusters.characters, centres_of(clusters.spaces)
-    if breaks is not None:
-        characters = replace(characters, codes=breaks.mended(characters.codes))
-        characters, keep = reordered(characters, keep, np.delete(np.arange(len(keep)), breaks.gone).tolist())
     characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))
     if annotations:
         blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)

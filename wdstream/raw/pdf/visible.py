@@ -12,23 +12,32 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.blanks import is_blank_code, is_letter_code, settle_blanks, words_of
+from wdstream.raw.pdf.blanks import count_blanks, is_blank_code, is_letter_code, settle_blanks, words_of
 from wdstream.raw.pdf.characters import PageCharacters, quarters_of
-from wdstream.raw.pdf.doubled import find_doubled, may_be_doubled
-from wdstream.raw.pdf.first_look import TINY_PIXELS, doubtful_spans
-from wdstream.raw.pdf.ink import Picture, area_around, is_blank, is_different, is_equal_in, is_printed, part_of
+from wdstream.raw.pdf.doubled import find_doubled
+from wdstream.raw.pdf.first_look import Look, doubtful_spans, has_vanished_text, look_at
+from wdstream.raw.pdf.ink import (
+    Picture,
+    area_around,
+    is_different,
+    is_equal_in,
+    is_like_ground,
+    is_printed,
+    part_of,
+    shows_grey,
+)
 from wdstream.raw.pdf.layer import TextLayer
-from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, PageObjects
+from wdstream.raw.pdf.objects import MIN_FONT_PIXELS, OF_PATTERNS, PageObjects
 from wdstream.raw.pdf.places import (
+    Boxes,
     CharacterMask,
     PictureArea,
     are_over,
     areas_of,
     centres_of,
-    extent_of,
     in_any,
-    is_outside,
     latest_over,
+    median_of,
     shared_areas,
 )
 from wdstream.raw.pdf.scans import ScanLayer, find_scan_layer, in_any_of_many
@@ -38,10 +47,12 @@ DrawWithout = Callable[[Sequence[int], PictureArea], Picture]
 
 _MAX_ROUNDS = 3
 """Pictures drawn without texts: one, unless suspected texts overlap each other."""
-_MOST_OF_WORD, _HALF = 0.75, 0.5
-_CLIP = 7
-"""Render mode of text that is only a clip: it is shown where something is painted through it later."""
-_INVISIBLE_MODES = (3, _CLIP)
+_ROWS = 256
+_MOST_OF_WORD, _HALF, _OF_PATTERN = 0.75, 0.5, 0.3
+"""Share of the letters of a word; of the columns and rows of a letter; the same of one that a pattern fills in part."""
+_INVISIBLE, _CLIP = 3, 7
+"""Render modes: of text that is not painted, and of text that is only a clip, which is shown where something is painted
+through it later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,79 +100,59 @@ def find_visible(
     Raises:
         SourceError: it cannot be decided; with the figure.
     """
-    may_hide = has_layers or bool(objects.odd_texts) or objects.has_covered_text() or objects.has_vanished_text()
+    like_ground = _texts_like_ground(objects, picture)
+    may_hide = has_layers or bool(objects.odd_texts or like_ground or objects.cuts)
+    may_hide = may_hide or has_vanished_text(layer, objects) or _may_be_covered(objects, picture, draw_without)
     doubtful = None if may_hide else doubtful_spans(layer, objects, picture)
     if doubtful is not None and not len(doubtful):
         return _all_of(layer)
     if doubtful is not None:
         numbers = layer.characters_of_spans(doubtful)
-        look = _look_at(layer.codes[numbers], layer.boxes_of(numbers), picture)
+        look = look_at(layer.codes[numbers], layer.boxes_of(numbers), picture)
         if look.is_sound:
             return _all_of(layer)
         if look.is_cut and not objects.has_forms:
             return _all_inside(layer, numbers, look)
-    look = _look_at(layer.codes, layer.boxes, picture)
+    look = look_at(layer.codes, layer.boxes, picture)
     if not look.is_sound and layer.put_in_place([*objects.texts], objects.text_boxes[:, :4]):
-        look = _look_at(layer.codes, layer.boxes, picture)
+        look = look_at(layer.codes, layer.boxes, picture)
     if not may_hide and look.is_sound:
         return _all_of(layer)
-    judge = _Judge(layer.characters, objects, picture, look)
+    judge = _Judge(layer.characters, objects, picture, look, like_ground)
     return judge.judge(draw_without, has_layers=has_layers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    """What the boxes of k characters tell.
-
-    Attributes:
-        real: (k,) those that are not blanks.
-        boxed: (k,) of these, those with a box.
-        outside: (k,) of these, those that are mostly not on the page.
-        blank: (k,) of the rest of them, those without ink.
-        is_cut: something is outside, and the rest is sound.
-        is_sound: nothing is outside, blank, tiny or over its like.
-    """
-
-    real: CharacterMask
-    boxed: CharacterMask
-    outside: CharacterMask
-    blank: CharacterMask
-    may_be_doubled: bool
-    is_cut: bool
-    is_sound: bool
+def _may_be_covered(objects: PageObjects, picture: Picture, draw_without: DrawWithout) -> bool:
+    """Whether something may hide texts that it is over. An image without which the page is the same there hides none:
+    the clear margin of a figure is over the text around it. Where an image is over most texts, as in scans, it does."""
+    found = objects.texts_under_images()
+    if found is None or not len(found[0]):
+        return found is None
+    texts, covers = found
+    if objects.has_forms or objects.annotations or 2 * len(texts) > len(objects.text_boxes):
+        return True
+    boxes = objects.text_boxes[texts, :4]
+    area = area_around(picture, boxes, np.zeros(len(boxes), np.float32))
+    bare = draw_without(objects.cover_handles[covers].tolist(), area)
+    return not is_equal_in(part_of(picture, area), bare, boxes - np.array([area[0], area[1]] * 2, np.float32))
 
 
-def _look_at(codes: NDArray[np.uint32], boxes: NDArray[np.float32], picture: Picture) -> _Look:
-    """Look at k characters, (k,) and (k, 4)."""
-    real = ~is_blank_code(codes)
-    boxed = real & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    outside = boxed.copy()
-    outside[boxed] = is_outside(boxes[boxed], (picture.shape[1], picture.shape[0]))
-    blank = boxed & ~outside
-    blank[blank] = is_blank(picture, boxes[blank])
-    tiny = boxed & is_letter_code(codes)
-    tiny &= (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < TINY_PIXELS
-    is_doubled = may_be_doubled(codes[boxed], boxes[boxed])
-    is_cut, is_else = bool(outside.any()), is_doubled or blank.any() or tiny.any()
-    return _Look(
-        real=real,
-        boxed=boxed,
-        outside=outside,
-        blank=blank,
-        may_be_doubled=is_doubled,
-        is_cut=is_cut and not is_else,
-        is_sound=not (is_cut or is_else),
-    )
+def _texts_like_ground(objects: PageObjects, picture: Picture) -> set[int]:
+    """Texts that have the colour of the page around them, or that of a pattern, which is not known, by address; not
+    those in whose place the grey is seen that PDFium says of patterns."""
+    boxes, colours = objects.text_boxes[:, :4], objects.colours()
+    found, patterned = is_like_ground(picture, boxes, colours), (colours == OF_PATTERNS).all(axis=1)
+    if patterned.any():
+        found[patterned] |= ~shows_grey(picture, boxes[patterned], OF_PATTERNS)
+    return {objects.found_texts.handles[number] for number in found.nonzero()[0].tolist()}
 
 
 def _all_of(layer: TextLayer) -> VisibleCharacters:
-    num_blanks = int(is_blank_code(layer.text_codes).sum())
-    return VisibleCharacters(
-        keep=np.ones(layer.num_characters, np.bool_), num_characters=max(0, layer.num_characters - num_blanks)
-    )
+    num_characters = max(0, layer.num_characters - count_blanks(layer.text))
+    return VisibleCharacters(keep=np.ones(layer.num_characters, np.bool_), num_characters=num_characters)
 
 
-def _all_inside(layer: TextLayer, numbers: NDArray[np.intp], look: _Look) -> VisibleCharacters:
+def _all_inside(layer: TextLayer, numbers: NDArray[np.intp], look: Look) -> VisibleCharacters:
     """All characters but those outside the page, where these are among some that were looked at, by number."""
     real = ~is_blank_code(layer.codes)
     judged, keep = real.copy(), real.copy()
@@ -177,8 +168,11 @@ def _all_inside(layer: TextLayer, numbers: NDArray[np.intp], look: _Look) -> Vis
 class _Judge:
     """The characters of a page that raises suspicion, read whole."""
 
-    def __init__(self, characters: PageCharacters, objects: PageObjects, picture: Picture, look: _Look) -> None:
+    def __init__(
+        self, characters: PageCharacters, objects: PageObjects, picture: Picture, look: Look, like_ground: set[int]
+    ) -> None:
         self._look = look
+        self._texts_like_ground = like_ground
         self._characters = characters
         self._objects = objects
         self._picture = picture
@@ -189,6 +183,12 @@ class _Judge:
         text_orders = [objects.texts.get(handle, 0) for handle in characters.objects.handles]
         orders = np.array([*text_orders, 0])[characters.object_number]
         self._covered = latest_over(centres_of(characters.boxes), objects.covers) > orders
+        are_patterned = (characters.objects.colours[:, :3] == OF_PATTERNS).all(axis=1)
+        self._patterned = np.append(are_patterned, False)[characters.object_number]
+        self._like_ground, self._is_cut = (
+            np.array([*(handle in some for handle in characters.objects.handles), False])[characters.object_number]
+            for some in (like_ground, objects.cuts)
+        )
 
     def judge(self, draw_without: DrawWithout, *, has_layers: bool) -> VisibleCharacters:
         characters, blank = self._characters, self._look.blank
@@ -200,11 +200,12 @@ class _Judge:
         covered = self._covered
         modes = np.array([*characters.objects.render_modes, 0])[characters.object_number]
         alphas = np.array([*characters.objects.colours[:, 3], 255])[characters.object_number]
-        unpainted = np.isin(modes, _INVISIBLE_MODES) | (alphas == 0)
+        unpainted = (modes == _INVISIBLE) | (modes == _CLIP) | (alphas == 0)
         shown = self._keep & drawn & self._boxed
         scan = find_scan_layer(
             characters,
             self._objects.images,
+            self._objects.paths,
             self._picture,
             hidden=hidden,
             unpainted=unpainted,
@@ -217,7 +218,7 @@ class _Judge:
         self._drop(scan.doubled, "invisible over visible text")
         self._drop(hidden & unpainted & ~scan.keep, "invisible")
         self._drop(hidden & covered & ~scan.keep, "covered")
-        self._drop(hidden & blank & ~scan.keep, "no contrast")
+        self._drop(hidden & (blank | self._like_ground) & ~scan.keep, "no contrast")
         self._drop(hidden & ~scan.keep, "not drawn")
         return self._without_doubles(scan)
 
@@ -261,20 +262,21 @@ class _Judge:
         """(m,) text objects that may not be shown."""
         characters, objects = self._characters, self._objects
         handles = characters.objects.handles
-        suspected = np.array([handle in objects.odd_texts or has_layers for handle in handles], np.bool_)
-        clipped_texts = objects.clipped_texts() if len(objects.images) else set()
+        unsure = objects.odd_texts | objects.cuts.keys() | self._texts_like_ground
+        suspected = np.array([handle in unsure or has_layers for handle in handles], np.bool_)
         marked = self._keep & self._boxed
         words = words_of(characters.codes, marked)
         for mask in (blank & marked, self._covered & marked):
-            # Letters at the edge of what hides a word have ink next to them.
-            suspected[characters.object_number[marked & np.isin(words, words[mask])]] = True
-        if clipped_texts:
+            if mask.any():  # letters at the edge of what hides a word have ink next to them
+                suspected[characters.object_number[marked & np.isin(words, words[mask])]] = True
+        if len(objects.images) and objects.clipped_texts:
             over_image = in_any(centres_of(characters.boxes), objects.images[:, :4])
+            clipped_texts = {objects.found_texts.handles[number] for number in objects.clipped_texts}
             clipped = np.array([handle in clipped_texts for handle in handles], np.bool_)
             suspected |= clipped & np.isin(np.arange(len(handles)), characters.object_number[over_image & marked])
-        unread = np.setdiff1d(np.arange(len(handles)), characters.object_number[marked])
-        suspected[unread] = False
-        return suspected
+        is_read = np.zeros(len(handles) + 1, np.bool_)  # the last for what has no object
+        is_read[characters.object_number[marked]] = True
+        return suspected & is_read[:-1]
 
     def _drawn(self, suspected: NDArray[np.bool_], draw_without: DrawWithout) -> CharacterMask:
         """(n,) whether the picture shows a character: those of suspected objects by drawing the page without them.
@@ -285,11 +287,11 @@ class _Judge:
         characters = self._characters
         drawn = np.ones(len(characters), np.bool_)
         judged = self._keep & self._boxed
-        never = np.isin(characters.objects.render_modes, (3,))
+        never = np.array(characters.objects.render_modes) == _INVISIBLE
         gone = [characters.objects.handles[number] for number in np.flatnonzero(suspected & never)]
-        drawn[np.isin(characters.object_number, np.flatnonzero(suspected & never)) & judged] = False
+        drawn[np.append(suspected & never, False)[characters.object_number] & judged] = False
         heights = characters.boxes[judged, 3] - characters.boxes[judged, 1]
-        least_size = 1.5 * float(np.median(heights)) if judged.any() else 0.0  # fonts of bitmaps have an em of a unit
+        least_size = 1.5 * float(median_of(heights)) if judged.any() else 0.0  # fonts of bitmaps have an em of a unit
         for members in _rounds(characters, suspected & ~never, judged):
             chosen = judged & np.isin(characters.object_number, members)
             handles = [characters.objects.handles[number] for number in members]
@@ -307,16 +309,36 @@ class _Judge:
                     without = draw_without([*texts, *images], area)
                     if is_different(bare, without, boxes, sizes).all():
                         continue
-            pictures = baseline, draw_without(texts, area)
-            found = is_different(*pictures, boxes, sizes)
-            cut = ~found & self._covered[chosen]
-            if cut.any():  # of a word with covered letters, the tips of others are not read
-                words = words_of(characters.codes, judged)[chosen]
-                found &= ~np.isin(words, words[cut]) | is_different(*pictures, boxes, sizes, least=_HALF)
-            drawn[chosen] = found
-            shown = np.unique(characters.object_number[chosen & drawn])
-            gone += [characters.objects.handles[number] for number in members if number not in shown]
+            words = words_of(characters.codes, judged)[chosen]
+            drawn[chosen] = self._seen(chosen, words, (baseline, draw_without(texts, area)), boxes, sizes)
+            shown = {*characters.object_number[chosen & drawn].tolist()}
+            gone += [characters.objects.handles[number] for number in members.tolist() if number not in shown]
         return drawn
+
+    def _seen(
+        self,
+        chosen: CharacterMask,
+        words: NDArray[np.intp],
+        pictures: tuple[Picture, Picture],
+        boxes: Boxes,
+        sizes: NDArray[np.float32],
+    ) -> CharacterMask:
+        """(k,) which of those chosen, of these words, differ in two pictures, as `is_different` takes them."""
+        found = is_different(*pictures, boxes, sizes)
+        like_ground, hidden = self._like_ground[chosen], ~found & (self._covered | self._is_cut)[chosen]
+        if not (like_ground.any() or hidden.any()):
+            return found
+        clear = is_different(*pictures, boxes, sizes, least=_HALF)
+        found &= clear | ~np.isin(words, words[hidden])  # of a word with hidden letters the tips of others are not read
+        patterned = self._patterned[chosen]
+        least, together = np.where(patterned, _HALF, _MOST_OF_WORD), words
+        if patterned.any():  # thin letters may fall between the stripes of a pattern: a text is judged as a whole
+            clear |= patterned & is_different(*pictures, boxes, sizes, least=_OF_PATTERN)
+            texts = self._characters.object_number[chosen]
+            together = np.where(patterned, texts + words.max() + 1, words)
+        # What a line shows of a word of no contrast is not read; what a pattern leaves of letters is.
+        shares = np.bincount(together, weights=clear) / np.maximum(np.bincount(together), 1)
+        return found & (~like_ground | (shares[together] >= least))
 
     def _images_over(self, area: PictureArea) -> list[int]:
         """Images that cover a part of the picture, by address."""
@@ -355,22 +377,21 @@ class _Judge:
 
 def _rounds(characters: PageCharacters, suspected: NDArray[np.bool_], judged: CharacterMask) -> list[NDArray[np.intp]]:
     """The suspected objects in rounds, so that none overlaps another of its round, as far as `_MAX_ROUNDS` allows."""
-    numbers = np.flatnonzero(suspected)
-    extents = np.array(
-        [extent_of(characters.boxes[judged & (characters.object_number == number)]) for number in numbers]
+    numbers, objects = np.flatnonzero(suspected), characters.object_number
+    if not len(numbers):
+        return []
+    chosen = np.flatnonzero(judged & np.append(suspected, False)[objects])
+    chosen = chosen[objects[chosen].argsort(kind="stable")]
+    boxes, starts = characters.boxes[chosen], objects[chosen].searchsorted(numbers)
+    extents = np.concatenate(
+        [np.minimum.reduceat(boxes[:, :2], starts), np.maximum.reduceat(boxes[:, 2:], starts)], axis=1
     )
-    rounds: list[list[int]] = []
-    for at in range(len(numbers)):
-        for members in rounds:
-            if not _overlaps(extents[at], extents[members]) or (len(rounds) == _MAX_ROUNDS and members is rounds[-1]):
-                members.append(at)
-                break
-        else:
-            rounds.append([at])
-    return [numbers[members] for members in rounds]
-
-
-def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
-    """Whether a box (4,) shares more than a quarter of its or the other's area with one of (k, 4) others."""
-    smaller = np.minimum(areas_of(others), areas_of(box[None]))
-    return bool((shared_areas(box[None], others)[0] > smaller / 4).any())
+    areas = areas_of(extents)
+    round_of = np.zeros(len(numbers), np.intp)
+    for start in range(0, len(numbers), _ROWS):
+        rows = slice(start, start + _ROWS)
+        shared = shared_areas(extents[rows], extents) > np.minimum(areas[rows, None], areas) / 4
+        for at in (start + np.flatnonzero(np.tril(shared, start - 1).any(axis=1))).tolist():
+            taken = {*round_of[:at][shared[at - start, :at]].tolist()}
+            round_of[at] = next((number for number in range(_MAX_ROUNDS) if number not in taken), _MAX_ROUNDS - 1)
+    return [numbers[round_of == number] for number in range(int(round_of.max()) + 1)]

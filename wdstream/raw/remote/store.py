@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from wdstream.errors import (
@@ -24,7 +25,7 @@ from wdstream.errors import (
 from wdstream.storage.ahead import read_twice, read_whole
 from wdstream.storage.http_answers import may_pass
 from wdstream.storage.local import ByteRange
-from wdstream.storage.remote import BLOCK_BYTES, FsspecStorage
+from wdstream.storage.remote import BLOCK_BYTES, Ask, FsspecStorage
 from wdstream.storage.s3_answers import has_md5, is_md5, of_listing
 from wdstream.storage.tries import come_twice
 
@@ -88,7 +89,7 @@ class RawStore(FsspecStorage):
         Raises:
             OSError: it is not there, is a folder, or cannot be asked for.
         """
-        info = self._patiently(name, lambda: self._ask(name, lambda: self._fs.info(self._path(name))))
+        info = self._patiently(name, lambda: self._try(name, lambda ask: ask("info", self._path(name))))
         if info.get("type") == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         return _state_of(info)
@@ -100,13 +101,13 @@ class RawStore(FsspecStorage):
             OSError: it cannot be listed, or is not there.
         """
         if not hasattr(self._fs, "call_s3"):
-            listed = self._listed_surely(folder, lambda: self._ls(folder), lambda infos: [{**info} for info in infos])
+            listed = self._listed_surely(folder, partial(self._ls, folder), lambda infos: [{**info} for info in infos])
             yield [entry for info in listed if (entry := _entry_of(info, self._path(folder).rstrip("/")))]
             return
         token = ""
         while True:
             self._say_alive()
-            page = self._listed_surely(folder, lambda: self._page(folder, token), of_listing)  # noqa: B023
+            page = self._listed_surely(folder, partial(self._page, folder, token), of_listing)
             yield [*_entries_of(page)]
             token = page.get("NextContinuationToken", "")
             if not token:
@@ -143,22 +144,18 @@ class RawStore(FsspecStorage):
             state = self.state(name)
         raise OSError(errno.EIO, f"{state.num_bytes:,} bytes expected, {len(data):,} sent", name)
 
-    def _listed_surely(self, folder: str, request: Callable[[], Reply], part: Callable[[Reply], object]) -> Reply:
+    def _listed_surely(self, folder: str, request: Callable[[Ask], Reply], part: Callable[[Reply], object]) -> Reply:
         """What a listing says; without TLS, asked for until it comes twice the same: no page is to be missed."""
         what = f"{self.address}: the listing of {folder!r}"
         try:
             return come_twice(
-                lambda: self._patiently(folder, lambda: self._ask(folder, request)),
+                lambda: self._patiently(folder, lambda: self._try(folder, request)),
                 what,
                 part=part,
                 is_sure=lambda _: not self.is_in_clear,
             )
         except StorageFailureError as error:
             raise OSError(errno.EIO, str(error), folder) from error
-
-    def _ask(self, name: str, request: Callable[[], Reply]) -> Reply:
-        """The answer to a request, tried a few times."""
-        return self._try(name, lambda *_: request())
 
     def _range(self, name: str, start: int, length: int) -> bytes:
         ends = range(start, start + length, BLOCK_BYTES)
@@ -172,15 +169,15 @@ class RawStore(FsspecStorage):
         none, TLS vouches for them, or nothing does."""
         return has_md5(data, state.version) if is_md5(state.version) else not self.is_in_clear
 
-    def _ls(self, folder: str) -> list[Mapping[str, Any]]:
-        listed: list[Mapping[str, Any]] = self._fs.ls(self._path(folder).rstrip("/"), detail=True)
+    def _ls(self, folder: str, ask: Ask) -> list[Mapping[str, Any]]:
+        listed: list[Mapping[str, Any]] = ask("ls", self._path(folder).rstrip("/"), detail=True)
         return listed
 
-    def _page(self, folder: str, token: str) -> Mapping[str, Any]:
+    def _page(self, folder: str, token: str, ask: Ask) -> Mapping[str, Any]:
         bucket, _, prefix = self._path(folder).strip("/").partition("/")
         more = {"ContinuationToken": token} if token else {}
         wanted = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "Delimiter": "/", **more}
-        page: Mapping[str, Any] = self._fs.call_s3("list_objects_v2", **wanted, MaxKeys=_LISTED_AT_ONCE)
+        page: Mapping[str, Any] = ask("call_s3", "list_objects_v2", **wanted, MaxKeys=_LISTED_AT_ONCE)
         return page
 
     def _patiently(self, name: str, request: Callable[[], Reply]) -> Reply:
@@ -215,7 +212,7 @@ class RawStore(FsspecStorage):
             StoreDownError: it does not answer that, either.
         """
         try:
-            self._ask("", lambda: self._page("", "") if hasattr(self._fs, "call_s3") else self._ls(""))
+            self._try("", partial(self._page, "", "") if hasattr(self._fs, "call_s3") else partial(self._ls, ""))
         except ShardError as error:
             raise StoreDownError(str(trouble)) from error
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from wdstream.raw.folders import Folder, FolderFiles, FoundFile
+from wdstream.raw.folders import Folder, FolderFiles
 from wdstream.raw.remote.store import RawStore, StoreEntry
 
 _NO_NAMES = ("", ".", "..")
@@ -50,9 +50,12 @@ class StoreWalk:
 def _folder_of(path: str, entries: list[StoreEntry], *, hidden: int) -> Folder:
     reason = "has a name that no file system has; rename it"
     unusual = tuple((entry.name or _NAMELESS, reason) for entry in entries if entry.name in _NO_NAMES)
+    found = [
+        (entry.name, state) for entry in entries if (state := entry.state) is not None and entry.name not in _NO_NAMES
+    ]
     files = FolderFiles(
-        (entry.name, FoundFile(entry.state.num_bytes, entry.state.version, is_link=False))
-        for entry in entries
-        if entry.state is not None and entry.name not in _NO_NAMES
+        [name for name, _state in found],
+        [state.num_bytes for _name, state in found],
+        [state.version for _name, state in found],
     )
     return Folder(path=path, files=files, trouble=unusual, hidden=hidden)

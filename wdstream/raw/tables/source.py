@@ -17,13 +17,13 @@ from wdstream.raw.kept import kept_reader
 from wdstream.raw.remote.access import open_raw
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
+from wdstream.text.characters import FETCH_LFS, LFS_POINTER
 
 if TYPE_CHECKING:
     from wdstream.raw.tables.arrow import ArrowTable
     from wdstream.raw.tables.parquet import ParquetTable
 
 _MAGIC_BYTES = 8
-_LFS_POINTER = b"version "  # https://git-lfs.github.com/spec/v1
 
 
 class TableSource(RowFileSource):
@@ -76,8 +76,8 @@ def open_table(path: Path) -> "ArrowTable | ParquetTable":
         raise SourceError("file is empty")
     if head.startswith(PARQUET_MAGIC):
         return open_parquet(path)
-    if head.startswith(_LFS_POINTER):
-        raise SourceError("file is a pointer of Git LFS, not the table itself: fetch it with `git lfs pull`")
+    if LFS_POINTER.startswith(head):
+        raise SourceError(f"file {FETCH_LFS}")
     if head.startswith(ENCRYPTED_PARQUET_MAGIC):
         raise SourceError("parquet file is encrypted: decrypt it, or write the table again without encryption")
     if head.startswith(OLD_FEATHER_MAGIC):

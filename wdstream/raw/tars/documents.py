@@ -19,15 +19,17 @@ from wdstream.raw.ocr.untold import with_text
 from wdstream.raw.reading import limits
 from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import PageReader, RawFile, StoredPage, page_of_image, require_text
-from wdstream.raw.tars.json_pages import SampleTexts, texts_by_map, texts_from_json, texts_from_txt
+from wdstream.raw.tars.json_pages import SampleTexts, read_json, texts_by_map, texts_from_json, texts_from_txt
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import sort_parts
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.maps.forms import TEXT_FIELDS
 
 _PDF = "pdf"
 DOCUMENT_EXTENSIONS = ("tif", "tiff", _PDF)
 """Of parts that may have several pages, the first that is there before the others."""
+_OF_THE_WHOLE = frozenset({"texts", "images", *TEXT_FIELDS})
 
 
 def document_part(names: Collection[str], settings: RawSettings) -> str | None:
@@ -130,6 +132,13 @@ def _sample_texts(members: Mapping[str, bytes], name: str, num_pages: int, setti
         texts = texts_from_json(members.get(JSON_EXTENSION, b""))
     if texts is None and TEXT_EXTENSION in members:
         texts, where = texts_from_txt(members[TEXT_EXTENSION]), TEXT_EXTENSION
+    if texts is None and name != _PDF and settings.ocr == "none":
+        fields = sorted(_OF_THE_WHOLE & read_json(members.get(JSON_EXTENSION, b"")).keys())
+        if fields:  # as MINT-1T has them
+            raise SourceError(
+                f"its json has {' and '.join(fields)} of the whole sample, and its {name} is {num_pages} pages: write "
+                "each page as an image of its own next to the json, by the name that the json has for it"
+            )
     if texts is not None and len(texts) != num_pages:
         own = "; --document-text layer takes the PDF's own" if _PDF in members else ""
         raise SourceError(f"its {where} has the texts of {len(texts)} pages, its {name} has {num_pages} pages{own}")

@@ -18,7 +18,7 @@ from wdstream.errors import SourceError
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText, TextLine
 from wdstream.raw.texts.sidecar import PAGE_BREAK
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
-from wdstream.text.characters import normalise_text
+from wdstream.text.characters import normalise_text, other_than_text
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.maps.field_paths import value_at
 from wdstream.text.row_fields import unambiguous
@@ -90,6 +90,8 @@ def texts_from_txt(data: bytes) -> list[FoundText]:
     Raises:
         SourceError: it is not UTF-8.
     """
+    if (what := other_than_text(data)) is not None:
+        raise SourceError(f"its {TEXT_EXTENSION} {what}")
     try:
         texts = data.decode("utf-8-sig").split(PAGE_BREAK)
     except UnicodeDecodeError as error:

@@ -1,22 +1,26 @@
-"""What is next to tars and says again what they hold: the metadata that writers of tars leave, and packed copies."""
+"""What is next to tars or folders and says again what they hold: metadata of their writers, and packed copies."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from wdstream.raw.source import split_suffix
 from wdstream.raw.tars.source import TarSource
 from wdstream.shards.layout import TAR_SUFFIX
 
-_DESCRIPTIONS = (".parquet", "_stats.json", "_incomplete.parquet")
-"""Endings of the metadata that img2dataset writes next to each tar: its rows are the samples once more."""
+_STATS = "_stats.json"
+_DESCRIPTIONS = (".parquet", _STATS, "_incomplete.parquet")
+"""Endings of the metadata that img2dataset writes next to each tar or folder: its rows are the samples once more."""
 
 
-def descriptions(names: Collection[str]) -> set[str]:
-    """Names in a folder of files that describe a tar next to them, whose samples they would repeat."""
+def descriptions(names: Collection[str], is_folder: Callable[[str], bool]) -> set[str]:
+    """Names in a folder of files that describe a tar next to them, or a folder of images: samples that they would
+    repeat. Of folders, those that img2dataset wrote: its `_stats.json` is there, and it numbers them."""
     found = [
         (name, end) for name in names if name.endswith(_DESCRIPTIONS) for end in _DESCRIPTIONS if name.endswith(end)
     ]
-    tars = {stem for stem, _suffix in _tars(names)} if found else ()
-    return {name for name, end in found if name.removesuffix(end) in tars}
+    tars = {stem for stem, _suffix in _tars(names)} if found else set[str]()
+    counted = {name.removesuffix(_STATS) for name, end in found if end == _STATS}
+    described = tars | {stem for stem in counted - tars if stem.isdecimal() and is_folder(stem)}
+    return {name for name, end in found if name.removesuffix(end) in described}
 
 
 def packed_copies(names: Collection[str]) -> dict[str, str]:

@@ -1,13 +1,15 @@
 """Samples out of a tar that is read front to back, by the rules of an index (shards/layout.py)."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from wdstream.errors import ShardError
-from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, cut_name, group_samples
+from wdstream.shards.layout import MAX_MEMBER_BYTES, KeyRule, Stray, cut_name, group_samples
 from wdstream.shards.tar_header import Member, ReadAt, walk
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.forward import ForwardReads
+from wdstream.text.image_names import HEAD_BYTES
 
 NO_END = 1 << 62
 """Of a stream whose length nobody knows."""
@@ -18,6 +20,7 @@ class RawSample(NamedTuple):
     where its last member ends.
 
     A sample that cannot be used, such as one whose image is a link, has a `fault` that says why, and no members.
+    `strays` are files that are in no sample, as `SampleSpan` has them.
     """
 
     key: str
@@ -26,6 +29,7 @@ class RawSample(NamedTuple):
     url: str
     fault: str = ""
     end: int = 0
+    strays: tuple[Stray, ...] = ()
 
 
 def read_samples(
@@ -52,16 +56,21 @@ def read_samples(
     """
     data: dict[int, bytes] = {}  # of the members of at most two samples, by where they are
     try:
-        for span in group_samples(_members(reads, end, max_bytes, data), keys, any_key=any_key):
+        members_read = _members(reads, end, max_bytes, data)
+        for span in group_samples(members_read, keys, any_key=any_key, head_of=partial(_head, reads)):
             fault = span.fault or _too_large(span.members, max_bytes)
             members = {} if fault else {name: data[member.data_offset] for name, member in span.members.items()}
             following = {offset: part for offset, part in data.items() if offset >= span.end}
             data.clear()
             data.update(following)
-            yield RawSample(span.key, members, span.offset, url, fault, span.end)
+            yield RawSample(span.key, members, span.offset, url, fault, span.end, span.strays)
     except ShardError as error:
         shown = shown_url(url)
         raise type(error)(str(error) if shown in str(error) else f"{shown}: {error}") from error
+
+
+def _head(reads: ForwardReads, member: Member) -> bytes:
+    return reads.read(member.data_offset, min(member.size, HEAD_BYTES))
 
 
 def walk_to_end(read: ReadAt, start: int, end: int) -> Iterator[Member]:

@@ -103,7 +103,8 @@ class _Samples:
             yield number, content
 
     def _go_to(self, mark: Mark) -> None:
-        self._samples = self._tar.go_to(mark.offset).samples(self._settings.key_rule)
+        start = mark.offset if mark.ordinal else 0  # with what is before the first sample
+        self._samples = self._tar.go_to(start).samples(self._settings.key_rule)
         self._next = mark.ordinal
 
     def _advanced(self, ordinal: int) -> RawSample:
@@ -146,8 +147,13 @@ class _TarReader:
             if self._trouble:
                 raise SourceError(self._trouble)
             if self._pages is None:
-                return self._page(sample)
-            return self._document_page(self._pages, number - mark.first + 1, sample)
+                stored = self._page(sample)
+            else:
+                stored = self._document_page(self._pages, number - mark.first + 1, sample)
+            if sample.strays and number == mark.first:
+                names = tuple(stray.name for stray in sample.strays)
+                return replace(stored, reading=replace(stored.reading, strays=names))
+            return stored
         except PageError as error:
             shown, reason = f"sample {short_name(sample.key)!r}: ", str(error)
             is_named = reason.startswith((f"sample {sample.key!r}", f"row {sample.key!r}"))

@@ -5,14 +5,18 @@ Nothing else is read of a plain tar, and a compressed one is unpacked once. Of e
 
 A mark is five numbers: the first page of a sample, its place among the samples, its offset, its pages, and why it is
 left out, if it is. Every sample that is not one sound page has one, and every 256th; those between are a page each.
+
+Before the marks of a tar of images alone, or of texts alone, are names of its samples: the other halves may be in
+another tar, which `apart_tars` finds when all are surveyed.
 """
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +24,20 @@ from numpy.typing import NDArray
 from wdstream.errors import PageError, ShardError, SourceError, StorageFailureError
 from wdstream.raw.reading import sign_of_life
 from wdstream.raw.settings import RawSettings
+from wdstream.raw.source import RawFile
 from wdstream.raw.tars.documents import DOCUMENT_EXTENSIONS, count_document_pages, document_part
 from wdstream.raw.tars.tar_file import TarFile, open_tar
 from wdstream.shards.layout import SampleSpan, cut_name, group_samples
 from wdstream.shards.meta import hash_key
-from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of, loose_name
+from wdstream.shards.parts import IMAGE_HALF, TEXT_HALF, half_of, is_stray_image, loose_name, loose_name_of_stray
 from wdstream.shards.tar_header import Member
 from wdstream.text.characters import replace_surrogates
+from wdstream.text.image_names import HEAD_BYTES
 
 _MARK = 5
 _SAMPLES_PER_MARK = 256
+_MOST_NAMES = 256
+"""Of a tar of halves, the least of their hashes: where many halves of two tars are one, some of these are equal."""
 _MOST_DOCUMENTS = 16
 """Whose pages are kept until their samples are whole."""
 
@@ -40,6 +48,7 @@ class PassedOver(IntEnum):
     NO = 0
     REPEATED = 1
     APART = 2
+    BARE = 3
 
     @property
     def reason(self) -> str:
@@ -47,10 +56,13 @@ class PassedOver(IntEnum):
         return _REASONS[self]
 
 
+APART_TAR = "this tar has"
 _NEIGHBOURS = "the members of a sample have one name and are neighbours; sort the tar by name"
 _REASONS = {
     PassedOver.NO: "",
     PassedOver.REPEATED: "its key appears before in the tar; give each sample its own",
+    PassedOver.BARE: "a file elsewhere in the tar, without a suffix or hidden, could be its image or its text: give it "
+    "the sample's name and a suffix, next to it",
     PassedOver.APART: f"its image and its text are apart, and would not be trained on together: {_NEIGHBOURS}",
 }
 
@@ -70,6 +82,8 @@ class Marks:
     """The marks of a tar, as `RawFile.marks` has them."""
 
     def __init__(self, numbers: Sequence[int]) -> None:
+        half, names = half_of_tar(numbers)
+        numbers = numbers[2 + len(names) :] if half else numbers
         self._numbers = numbers
         self._firsts = numbers[::_MARK]
 
@@ -91,7 +105,8 @@ def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]
     with open_tar(path) as tar:
         try:
             pages: dict[int, int] = {}  # of the documents of the coming sample, by where they are
-            for span in group_samples(_members(tar, pages, settings), settings.key_rule):
+            members = _members(tar, pages, settings)
+            for span in group_samples(members, settings.key_rule, head_of=partial(_head, tar)):
                 part = document_part(span.members, settings)
                 table.add(span, 1 if part is None else pages.get(span.members[part].data_offset, 1))
             tar.check_end()
@@ -101,7 +116,40 @@ def survey_tar(path: Path, settings: RawSettings) -> tuple[int, tuple[int, ...]]
             damage = str(error).removeprefix(f"{path.name}: ")
     if not table.num_samples:
         raise SourceError(damage or "no sample in it: members of a sample are called key.jpg, key.txt, key.json")
-    return table.num_pages + bool(damage), tuple(table.marks())
+    return table.num_pages + bool(damage), (*table.names(), *table.marks())
+
+
+def half_of_tar(marks: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """IMAGE_HALF or TEXT_HALF for a tar of such halves alone, and names of some of them; 0 for any other."""
+    return (-marks[0], marks[2 : 2 + marks[1]]) if marks and marks[0] < 0 else (0, ())
+
+
+def apart_tars(files: Iterable[RawFile]) -> dict[str, str]:
+    """Tars of images alone and of texts alone which have the names of the others in them, and all such tars next to
+    one of these: why they are refused, by path. Their texts would be trained on without their images."""
+    found: dict[int, list[tuple[str, Sequence[int]]]] = {IMAGE_HALF: [], TEXT_HALF: []}
+    for file in files:
+        half, names = half_of_tar(file.marks) if file.kind == "tar" else (0, ())
+        if half:
+            found[half].append((file.path, names))
+    by_name = {half: {name: path for path, names in tars for name in names} for half, tars in found.items()}
+    reasons: dict[str, str] = {}
+    for half, other in ((IMAGE_HALF, TEXT_HALF), (TEXT_HALF, IMAGE_HALF)):
+        of_folder: dict[str, str] = {}
+        for path, names in found[half]:
+            match = next((by_name[other][name] for name in names if name in by_name[other]), None)
+            if match is not None:
+                of_folder.setdefault(PurePosixPath(path).parent.as_posix(), match)
+        for path, _names in found[half]:
+            match = of_folder.get(PurePosixPath(path).parent.as_posix())
+            if match is not None:
+                own, others = ("images", "texts") if half == IMAGE_HALF else ("texts", "images")
+                reasons[path] = (
+                    f"{APART_TAR} {own} alone, and {match} {others} of the same names: they would not be trained on "
+                    "together; write tars in which the image and the text of a sample are neighbours, or make shards "
+                    "of each by itself where they are of other samples"
+                )
+    return reasons
 
 
 def _members(tar: TarFile, pages: dict[int, int], settings: RawSettings) -> Iterator[Member]:
@@ -114,6 +162,10 @@ def _members(tar: TarFile, pages: dict[int, int], settings: RawSettings) -> Iter
                 pages.pop(next(iter(pages)))
             pages[member.data_offset] = _pages_of(tar, member)
         yield member
+
+
+def _head(tar: TarFile, member: Member) -> bytes:
+    return tar.read(member.data_offset, min(member.size, HEAD_BYTES))
 
 
 def _pages_of(tar: TarFile, member: Member) -> int:
@@ -130,6 +182,8 @@ class _SampleTable:
     def __init__(self) -> None:
         self._offsets, self._pages = array("q"), array("q")
         self._keys, self._loose_names, self._halves = array("Q"), array("Q"), array("B")
+        self._bare = array("Q")  # names of files that are in no sample, and could be the half of one
+        self._has_stray_image = False
 
     @property
     def num_samples(self) -> int:
@@ -148,6 +202,17 @@ class _SampleTable:
         self._keys.append(hash_key(replace_surrogates(span.key)))
         self._loose_names.append(hash_key(replace_surrogates(loose_name(span.key))))
         self._halves.append(_half(span.members))
+        bare = filter(None, map(loose_name_of_stray, span.strays))
+        self._bare.extend(hash_key(replace_surrogates(name)) for name in bare)
+        self._has_stray_image |= any(map(is_stray_image, span.strays))
+
+    def names(self) -> Sequence[int]:
+        """What `half_of_tar` reads before the marks; nothing for a tar with a whole sample."""
+        halves = {*self._halves}
+        if halves not in ({IMAGE_HALF}, {TEXT_HALF}):
+            return ()
+        names = sorted({*self._loose_names})[:_MOST_NAMES]
+        return (-halves.pop(), len(names), *names)
 
     def marks(self) -> Iterator[int]:
         """The marks of all samples, one after the other."""
@@ -170,6 +235,11 @@ class _SampleTable:
         for same in _groups(np.array(self._loose_names), np.flatnonzero(halves)):
             if {IMAGE_HALF, TEXT_HALF} <= {*halves[same].tolist()}:
                 left_out[same] = PassedOver.APART
+        if self._bare:
+            has_bare = np.isin(np.array(self._loose_names), np.array(self._bare))
+            left_out[(halves > 0) & has_bare] = PassedOver.BARE
+        if self._has_stray_image:
+            left_out[(halves == TEXT_HALF) & (left_out == PassedOver.NO)] = PassedOver.BARE
         return left_out
 
 

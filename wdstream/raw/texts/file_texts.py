@@ -15,7 +15,7 @@ from wdstream.raw.texts.names import TextName, owners, plain_reading, readings
 from wdstream.raw.texts.page_text import FoundText
 from wdstream.raw.texts.sidecar import Sidecars, text_pages
 from wdstream.raw.texts.tree import decode_text
-from wdstream.text.characters import replace_surrogates, short_name
+from wdstream.text.characters import other_than_text, replace_surrogates, short_name
 
 _PLAIN = {"txt": "text file", "gt.txt": "ground truth"}
 
@@ -61,6 +61,8 @@ class FileTexts:
         """Where a text was looked for, and where one is."""
         if self._names:
             return f"{', '.join(short_name(path) for path, _ in [*self._names.values()][:3])} has none"
+        if self._file.sidecars:
+            return f"{', '.join(map(short_name, self._file.sidecars[:3]))} has none"
         return f"no text file beside it{text_elsewhere(self._file)}"
 
     def _read(self, path: str, name: TextName, *, num_pages: int) -> list[FoundText]:
@@ -93,12 +95,18 @@ def text_elsewhere(file: RawFile) -> str:
     """Where a text of a raw file's name is, though none is looked for there, in words after a reason."""
     if file.near is None:
         return ""
+    path, near = PurePosixPath(file.path), PurePosixPath(file.near)
+    called = owners(path.name, path.name.removesuffix(path.suffix))
+    if path.parent == near.parent and not any(reading.owner in called for reading in readings(near.name)):
+        return f"; {short_name(file.near)} is there, whose name differs in case or Unicode form: rename it"
     folder = folder_to_name(file.path[: file.path.rfind("/") + 1], file.near)
     advice = f": --text-from {short_name(folder)}" if folder else ", where it is not looked for"
     return f"; {short_name(file.near)} is there{advice}"
 
 
 def _utf8(data: bytes) -> str:
+    if (what := other_than_text(data)) is not None:
+        raise SourceError(f"text {what}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

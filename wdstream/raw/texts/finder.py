@@ -5,7 +5,8 @@ with several texts: of those, each that may be XML is opened to see what it is.
 """
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from wdstream.text.characters import short_name
 _TRANSKRIBUS = "page/"
 _SHOWN_NAMES = 5
 _FOLDERS_KEPT = 16
+_ByOwner = dict[str, list[tuple[str, TextName]]]
 ReadHead = Callable[[str, int], bytes]
 """The first bytes of a file by its path relative to the raw folder; empty where it cannot be read."""
 
@@ -44,6 +46,9 @@ class TextsOfFile:
     chosen: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str], ...] = ()
+
+
+_NO_TEXTS = TextsOfFile()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +84,10 @@ class TextsLeft:
             yield f"{len(self.unmatched):,} text files have no page: {_a_few(self.unmatched)}"
 
 
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _a_few(names: Sequence[str]) -> str:
     shown = ", ".join(map(short_name, names[:_SHOWN_NAMES]))
     return shown if len(names) <= _SHOWN_NAMES else f"{shown}, and {len(names) - _SHOWN_NAMES:,} more"
@@ -101,8 +110,12 @@ class TextFinder:
     """Their folders."""
     _names: dict[str, bytes] = field(default_factory=dict)
     """Of each folder, what may be a text, packed; who owns it is found when the folder is read."""
-    _owned: dict[tuple[str, bool], dict[str, list[tuple[str, TextName]]]] = field(default_factory=dict)
+    _owned: dict[tuple[str, bool], _ByOwner] = field(default_factory=dict)
     """Of a few folders, by whom their names call their owner: names of files."""
+    _around: tuple[str | None, list[tuple[int, str, _ByOwner]]] = (None, [])
+    """The folder whose files were asked for last, and where texts of them may be."""
+    _folded: tuple[str | None, TextPlaces, list[str]] = field(default_factory=lambda: (None, TextPlaces(), []))
+    """The folder of `_alike` that was asked for last, owners of its texts, and all names once one is like another."""
     _anywhere: TextPlaces | None = None
     """Owners of texts of all folders, by number of the folder; None before one is asked for."""
     _folders: list[str] = field(default_factory=list)
@@ -127,6 +140,8 @@ class TextFinder:
             has_sidecar: whether a file as in sidecar.py is next to it.
             has_layer: whether it may hold its text itself, so that a file which is none costs nothing.
         """
+        if not stated and not self._texts_around(folder):  # as of most: without texts, or with those of sidecar.py
+            return _NO_TEXTS
         found = [*_stated(stated), *self._candidates(folder, name, bare, {*stated})]
         for candidate in found:
             place, slash, _text = candidate.path.rpartition("/")
@@ -147,29 +162,48 @@ class TextFinder:
             if item.endswith("/") and not any(_is_from(f"{place}_", item) for place in self._matched_in):
                 yield item
 
-    def near(self, name: str, bare: str) -> str | None:
-        """The path of a text of this name in any folder, for a raw file that has none."""
+    def near(self, folder: str, name: str, bare: str) -> str | None:
+        """The path of a text of this name in any folder, for a raw file that has none; or of one in its own folder
+        whose name is another in case or Unicode form alone."""
         if self._anywhere is None:
             self._anywhere = self._found_anywhere()
         for owner in owners(name, bare):
             for number in self._anywhere.of(owner):
-                folder = self._folders[number]
-                for text, reading in self._by_owner(folder).get(owner, ()):
+                place = self._folders[number]
+                for text, reading in self._by_owner(place).get(owner, ()):
                     if reading.page is None:
-                        return folder + text
+                        return place + text
+        return self._alike(folder, {*map(_folded, owners(name, bare))}) if folder in self._names else None
+
+    def _alike(self, folder: str, wanted: Collection[str]) -> str | None:
+        """The path of a text in a folder whose owner has one of these names but for case and Unicode form."""
+        if self._folded[0] != folder:
+            found = TextPlaces()
+            for number, reading in self._of_all_pages(folder):
+                found.add(_folded(reading.owner), number)
+            self._folded = folder, found, []
+        _, found, names = self._folded
+        for number in sorted(number for owner in wanted for number in found.of(owner)):
+            if not names:
+                names += unpack(self._names[folder])
+            if any(reading.page is None and _folded(reading.owner) in wanted for reading in readings(names[number])):
+                return folder + names[number]
         return None
+
+    def _of_all_pages(self, folder: str) -> Iterator[tuple[int, TextName]]:
+        """Numbers of texts in a folder, each with how it may be read as that of all pages of a file."""
+        for number, name in enumerate(unpack(self._names[folder])):
+            yield from ((number, reading) for reading in readings(name) if reading.page is None)
 
     def _found_anywhere(self) -> TextPlaces:
         found = TextPlaces()
         self._folders = [*self._names]
         for number, folder in enumerate(self._folders):
-            for name in unpack(self._names[folder]):
-                for reading in readings(name):
-                    if reading.page is None:
-                        found.add(reading.owner, number)
+            for _, reading in self._of_all_pages(folder):
+                found.add(reading.owner, number)
         return found
 
-    def _by_owner(self, folder: str, *, is_own: bool = False) -> Mapping[str, Sequence[tuple[str, TextName]]]:
+    def _by_owner(self, folder: str, *, is_own: bool = False) -> _ByOwner:
         """The texts of a folder by their owner, without those of sidecar.py where it is the owner's own; kept for a few
         folders, since pages are asked for in their order."""
         known = self._owned.get((folder, is_own))
@@ -182,13 +216,22 @@ class TextFinder:
                     known.setdefault(reading.owner, []).append((name, reading))
         return known
 
+    def _texts_around(self, folder: str) -> Sequence[tuple[int, str, _ByOwner]]:
+        """The folders with texts that may be those of a folder's files, best first, each with how far it is."""
+        if self._around[0] != folder:
+            places = enumerate(_places(folder, tuple(self.text_from)))
+            known = (
+                (distance, place, self._by_owner(place, is_own=place == folder))
+                for distance, place in places
+                if place in self._names
+            )
+            self._around = folder, [entry for entry in known if entry[2]]
+        return self._around[1]
+
     def _candidates(self, folder: str, name: str, bare: str, seen: set[str]) -> Iterator[_Candidate]:
         """Every text that may be the file's by its name, each once, those in named folders first."""
-        for distance, place in enumerate(_places(folder, tuple(self.text_from))):
-            if place not in self._names:
-                continue
-            by_owner = self._by_owner(place, is_own=place == folder)
-            for owner in owners(name, bare) if by_owner else ():
+        for distance, place, by_owner in self._texts_around(folder):
+            for owner in owners(name, bare):
                 for text, reading in by_owner.get(owner, ()):
                     is_sidecar = place == folder and reading.form == "txt"
                     if place + text not in seen and not is_sidecar:

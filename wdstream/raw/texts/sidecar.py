@@ -8,6 +8,7 @@ A sidecar is UTF-8. It takes the place of the text layer of a PDF.
 
 import errno
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from wdstream.raw.reading import limits, read_bytes, read_plain
 from wdstream.raw.remote.access import is_raw_file
 from wdstream.raw.source import split_suffix
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
-from wdstream.text.characters import normalise_text, short_name
+from wdstream.text.characters import normalise_text, other_than_text, short_name
 
 _NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re.IGNORECASE)
 PAGE_BREAK = "\f"
@@ -31,13 +32,14 @@ def find_sidecars(names: Iterable[str], bare_names: Mapping[str, str]) -> dict[s
     """
     texts: dict[str, list[str]] = {}
     for name in names:
-        match = _NAME.fullmatch(name)
-        if match:
+        if name[-4:].lower() == ".txt" and (match := _NAME.fullmatch(name)):
             texts.setdefault(match["name"], []).append(name)
             if match["page"]:
                 texts.setdefault(match["name"] + match["page"], []).append(name)
     found = ((name, texts.get(name, ()), texts.get(bare, ())) for name, bare in bare_names.items())
-    return {name: (*sorted({*own, *others}),) for name, own, others in found if own or others}
+    return {
+        name: (*sorted({*own, *others}),) if own else (*sorted(others),) for name, own, others in found if own or others
+    }
 
 
 class Sidecars:
@@ -92,9 +94,13 @@ class Sidecars:
         return texts
 
     def _files(self, ending: str) -> list[str]:
-        """Names of text files that end so, of which a listing says which are there without a look."""
+        """Names of text files that end so, of which a listing says which are there without a look; scanners and old
+        systems write `A.TXT`."""
         files, listed = [name + ending for name in self._names], self._listed
-        return files if listed is None else [file for file in files if file in listed]
+        if listed is None:
+            return [spelt for file in files for spelt in (file, file[:-4] + ".TXT")]
+        exact = [file for file in files if file in listed]
+        return exact or [other for file in files for other in listed if other[:-4] + other[-4:].lower() == file]
 
     def _text(self, name: str) -> str | None:
         """The text in the file of this name next to it; None where there is none.
@@ -108,9 +114,17 @@ class Sidecars:
             file = self._path.with_name(name)
             if not _is_file(file):
                 return None
-            data = read_bytes(file, limit=limit, option="--max-text-bytes")
+            try:
+                data = read_bytes(file, limit=limit, option="--max-text-bytes")
+            except SourceError as error:
+                if short_name(name) in str(error):
+                    raise
+                # the raw file is another, which is what a reason is taken to be about
+                raise SourceError(f"text file {short_name(name)}: {error}") from error
+        if (what := other_than_text(data)) is not None:
+            raise SourceError(f"{name} {what}")
         try:
-            return data.decode("utf-8-sig")
+            return data.removeprefix(BOM_UTF8).decode("utf-8")  # a codec that does both takes four times as long
         except UnicodeDecodeError as error:
             raise SourceError(f"{name} is not UTF-8 (byte {error.start}); convert it") from error
 

@@ -6,7 +6,7 @@ are (storage/writes/working_copy.py).
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from wdstream.shards.layout import META_SUFFIX
 from wdstream.shards.reader import Shards
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.engines.part import WorkPart
-from wdstream.storage.lock import FileLock
+from wdstream.storage.lock import FileLock, folder_lock
 from wdstream.storage.places import is_url, local_folder
 from wdstream.storage.remote import open_storage
 from wdstream.storage.writes.working_copy import CopyOf, InCopy, WorkingCopy, working_copy
@@ -68,7 +68,13 @@ class SetFolder:
 
 @contextmanager
 def set_folder(
-    address: Path | str, *, job: str, with_metas: bool, more: tuple[str, ...] = (), part: WorkPart | None = None
+    address: Path | str,
+    *,
+    job: str,
+    with_metas: bool,
+    more: tuple[str, ...] = (),
+    part: WorkPart | None = None,
+    is_alone: bool = False,
 ) -> Iterator[SetFolder]:
     """The folder of a set for the block, in which its index may be changed; at a URL, that counts when the block ends.
 
@@ -78,6 +84,7 @@ def set_folder(
         with_metas: whether descriptions of the tars are needed, too.
         more: names of other files that are.
         part: of the job, which others may do at the same time: of a set at a URL it has what `index.json` says alone.
+        is_alone: no other may change a folder of this machine meanwhile; a set at a URL is changed by one at a time.
 
     Raises:
         ConfigError: another job holds the set, or nothing can be written there.
@@ -94,20 +101,26 @@ def set_folder(
     of = CopyOf(job=job, part=part, has=has, manifest=_MANIFEST)
     path = local_folder(address)
     found = SetFolder(folder=path or Path(), address=str(address).rstrip("/") if is_url(address) else str(address))
-    with working_copy(address, of) as copy, nullcontext() if path is None else _no_shards_made(path):
+    with working_copy(address, of) as copy, _held(path, is_alone):
         if copy is not None:
             found = SetFolder(folder=copy.path, address=found.address, copy=copy)
         yield found
 
 
 @contextmanager
-def _no_shards_made(folder: Path) -> Iterator[None]:
-    """Exclude jobs that write the shards of a folder of this machine, and parts of them, for the block.
+def _held(folder: Path | None, is_alone: bool) -> Iterator[None]:
+    """Exclude jobs that write the shards of a folder of this machine, and parts of them, for the block; and those that
+    change all of its index, or any of it.
 
     Raises:
         ConfigError: one is at work there.
     """
+    if folder is None or not folder.is_dir():
+        yield
+        return
+    other = ConfigError(f"{folder}: another command writes the index there; wait until it has ended")
     with ExitStack() as stack:
+        stack.enter_context(folder_lock(folder, is_shared=not is_alone, wait_s=_WAIT_S, refuse=other))
         for path in (*folder.glob(".*/lock"), *folder.glob(".*/part-*-of-*")):
             if os.access(path, os.W_OK):  # else nothing can be written there, and the set is only looked at
                 busy = ConfigError(f"{folder}: {path.parent.name[1:]} is at work there; wait until it has ended")

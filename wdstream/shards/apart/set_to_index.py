@@ -39,7 +39,7 @@ def set_to_index(
     if not is_apart:
         _require_writable(place)
     try:
-        opened = set_folder(place, job="index", with_metas=True, part=part)
+        opened = set_folder(place, job="index", with_metas=True, part=part, is_alone=part is None)
         with _made(local_folder(place) if is_apart else None), opened as of:
             if not is_apart:
                 before = IndexBefore.read(of.folder).catalog

@@ -115,18 +115,19 @@ def list_tars(where: str, *, is_next_to_index: bool = False) -> TarList:
     """
     if shown_url(where) != where:
         raise ConfigError(
-            f"{shown_url(where)}: the index keeps the address of its tars, and a password is not written there: give "
-            "credentials as the store's tools take them (environment, configuration file), not in the address"
+            f"{shown_url(where)}: the index keeps the address of its tars, and a password or signature is not written "
+            "there: give credentials as the store's tools take them (environment, configuration file; of a web server "
+            "~/.netrc), not in the address"
         )
     skipped: tuple[tuple[str, str], ...] = ()
     others: frozenset[str] = frozenset()
     if is_pattern(where):
         at, names = _named(where)
-        found = _sizes(open_storage(at), names)
+        found = _sizes(at, names)
     else:
         at = where.rstrip("/") or where
         files = _listed(at)
-        found = _sizes(open_storage(at), {name: size for name, size in files.items() if name.endswith(TAR_SUFFIX)})
+        found = _sizes(at, {name: size for name, size in files.items() if name.endswith(TAR_SUFFIX)})
         others = frozenset(files) - frozenset(found)
         skipped = tuple(_not_read(files, at))
     if not found:
@@ -174,14 +175,16 @@ def _listed(at: str) -> dict[str, int | None]:
     return {path.name: path.stat().st_size for path in Path(at).iterdir() if path.is_file()}
 
 
-def _sizes(storage: Storage, names: Mapping[str, int | None]) -> dict[str, int]:
-    """Bytes of each file, asked for where they are not known."""
+def _sizes(at: str, names: Mapping[str, int | None]) -> dict[str, int]:
+    """Bytes of each file of a folder, asked for where they are not known."""
     unknown = [name for name, size in names.items() if size is None]
     sizes = {name: size for name, size in names.items() if size is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for name, size in zip(unknown, pool.map(storage.size, unknown), strict=True):
+        for name, size in zip(unknown, pool.map(open_storage(at).size, unknown), strict=True):
             if size is None:
-                raise ShardError(f"{name}: the server does not tell its size, so that its end would not be known")
+                raise ShardError(
+                    f"{shown_url(at)}/{name}: the server does not tell its size, so that its end would not be known"
+                )
             sizes[name] = size
     return sizes
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
-from wdstream.text.characters import normalise_text
+from wdstream.text.characters import normalise_text, other_than_text
 from wdstream.text.image_names import are_one_name
 from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_images import RowImage
@@ -33,16 +33,12 @@ def json_of_part(key: str, members: Mapping[str, bytes]) -> dict[str, object] | 
 
 def text_of_part(key: str, data: bytes, text_chars: int | None, *, is_own: bool) -> str:
     """The text of a page."""
+    if not is_own and (what := other_than_text(data)) is not None:
+        raise RowError(f"sample {key!r}: its text {what}")
     try:
         stored = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RowError(f"sample {key!r}: its text is not UTF-8: {error}") from error
-    num_nul = stored.count("\0")
-    if not is_own and num_nul * 8 >= len(stored) > 0:
-        raise RowError(
-            f"sample {key!r}: {num_nul} of the {len(stored)} characters of its text are NUL, as in UTF-16: write it as "
-            "UTF-8"
-        )
     text = stored if is_own else normalise_text(stored)
     return stored if text_chars is not None and len(text) != text_chars == len(stored) else text
 

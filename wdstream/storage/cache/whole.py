@@ -36,17 +36,23 @@ def kept_whole(
     path = path_of_whole(storage, digest)
     folder = storage.folder
     try:
-        if not path.exists() and folder.is_writable:
+        if not _is_kept(path) and folder.is_writable:
             with folder.claim(folder.claim_of(path.name), waits=True):
                 for _ in range(_TRIES):
-                    if not path.exists() and folder.begin(path, size):
+                    if not _is_kept(path) and folder.begin(path, size):
                         _fetch(storage, name, path, size, is_right)
-        if path.exists():
-            os.utime(path)  # used now
+        if _is_kept(path):
+            with suppress(PermissionError):  # of another user: it counts as unused
+                os.utime(path)
             return path
     except OSError as error:
         folder.failed(error)
     return None
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file is there and can be read, which one of another user may not be."""
+    return path.is_file() and os.access(path, os.R_OK)
 
 
 def path_of_whole(storage: CachedStorage, digest: str) -> Path:

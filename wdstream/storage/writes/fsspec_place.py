@@ -4,6 +4,7 @@ A file is gathered on this machine first and sent when it is complete, so that a
 and nothing is visible before the end.
 """
 
+import base64
 import contextlib
 import errno
 import json
@@ -25,13 +26,13 @@ from wdstream.storage.atomic import TEMP_SUFFIX, atomic_write
 from wdstream.storage.file_systems import (
     AZURE,
     GOOGLE,
-    keep_to_this_process,
     lacks_bucket,
-    needs_plug_in,
+    open_file_system,
     travels_in_clear,
 )
 from wdstream.storage.http_answers import may_pass, status_of, store_error
-from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, come_twice, retrying
+from wdstream.storage.settings import SILENCE_S, ReadSettings
+from wdstream.storage.tries import ATTEMPTS, FIRST_WAIT_S, Retrying, come_twice
 from wdstream.storage.writes.lease import Lease
 from wdstream.storage.writes.place import Hold, StoredFile, refuse_strange_name
 
@@ -53,6 +54,7 @@ class FsspecPlace:
         attempts: tries of one request. When left out, 10; but a store that answered before is down for a moment, and is
             tried again for two minutes.
         first_wait_s: seconds before the second try, at most; see tries.py.
+        silence_s: seconds without a byte from the store, after which a request is given up and sent again.
         options: passed on to the file system.
 
     Raises:
@@ -60,10 +62,17 @@ class FsspecPlace:
     """
 
     def __init__(
-        self, url: str, *, attempts: int | None = None, first_wait_s: float = FIRST_WAIT_S, **options: Any
+        self,
+        url: str,
+        *,
+        attempts: int | None = None,
+        first_wait_s: float = FIRST_WAIT_S,
+        silence_s: float = SILENCE_S,
+        **options: Any,
     ) -> None:
-        self._state = {"url": url, "attempts": attempts, "first_wait_s": first_wait_s, **options}
-        self._url = url.rstrip("/")
+        tries = {"attempts": attempts, "first_wait_s": first_wait_s, "silence_s": silence_s}
+        self._state = {"url": url, **tries, **options}
+        self._url, self._silence_s = url.rstrip("/"), silence_s
         self._options = options
         self._attempts, self._first_wait_s = attempts, first_wait_s
         self._has_answered = False
@@ -89,11 +98,8 @@ class FsspecPlace:
         return self._fs
 
     def _connect(self) -> None:
-        with needs_plug_in(self._url):
-            import fsspec
-
-            self._fs, self._root = fsspec.core.url_to_fs(self._url, **self._options)
-        keep_to_this_process(self._fs)
+        requests = ReadSettings(silence_s=self._silence_s)
+        self._fs, self._root = open_file_system(self._url, dict(self._options), requests)
         self._pid = os.getpid()
 
     def local_path(self, _name: str) -> Path | None:
@@ -122,18 +128,20 @@ class FsspecPlace:
         except AbsentFileError:
             return
         start = len(self._root.rstrip("/")) + 1
-        for path, num_bytes, version in found:
+        for path, num_bytes, version, md5 in found:
             name = path[start:]
             if name.startswith(under) and not name.endswith(TEMP_SUFFIX):
                 refuse_strange_name(name, self.address)
-                yield StoredFile(name=name, num_bytes=num_bytes, version=version)
+                yield StoredFile(name=name, num_bytes=num_bytes, version=version, md5=md5)
 
-    def _find(self, top: str) -> list[tuple[str, int, str]]:
+    def _find(self, top: str) -> list[tuple[str, int, str, str]]:
         self.fs.invalidate_cache()
         found = self.fs.find(top, detail=True)
         if not found and lacks_bucket(self._url, self.fs):
             raise FileNotFoundError(errno.ENOENT, "the bucket does not exist", top)
-        return sorted((path, int(info.get("size") or 0), _version_in(info)) for path, info in found.items())
+        return sorted(
+            (path, int(info.get("size") or 0), _version_in(info), _md5_in(info)) for path, info in found.items()
+        )
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -269,7 +277,7 @@ class FsspecPlace:
             start = len(self._root.rstrip("/")) + 1
             with contextlib.suppress(AbsentFileError):
                 found = self.tried("", "listed", lambda: self._find(self._root))
-                for path, _, _ in found:
+                for path, *_ in found:
                     if path.endswith(TEMP_SUFFIX) and is_own(path[start:].removesuffix(TEMP_SUFFIX)):
                         self.tried(path, "removed", partial(self.fs.rm_file, path))
 
@@ -312,18 +320,17 @@ class FsspecPlace:
         Raises:
             AbsentFileError, ForbiddenFileError, StorageFailureError: it failed, by its kind.
         """
-        trying = retrying(
+        trying = Retrying(
             may_pass,
             attempts=self._attempts or ATTEMPTS,
             first_wait_s=self._first_wait_s,
             waits_out=self._is_outage,
         )
         try:
-            answer = trying(request)
+            answer = trying(lambda _: request())
         except Exception as error:  # whatever the protocol's plug-in raises
             self._has_answered &= not may_pass(error)  # what is tidied up after an outage does not wait as long again
-            tries = int(trying.statistics.get("attempt_number", 1))
-            has_none = partial(lacks_bucket, self._url, self.fs)
+            tries, has_none = trying.num_tries, partial(lacks_bucket, self._url, self.fs)
             raise store_error(f"{self._url}/{name}", error, tries, doing=doing, lacks_bucket=has_none) from error
         self._has_answered = True
         return answer
@@ -337,3 +344,9 @@ class FsspecPlace:
 def _version_in(info: dict[str, Any]) -> str:
     value = next((info[key] for key in _VERSION_KEYS if info.get(key) is not None), info.get("size"))
     return str(value.timestamp() if isinstance(value, datetime) else value)  # listings and single files may differ
+
+
+def _md5_in(info: dict[str, Any]) -> str:
+    """The MD5 of a file as Google (in base64) or Azure lists it, in hexadecimal; empty where neither does."""
+    of_azure = (info.get("content_settings") or {}).get("content_md5")
+    return bytes(of_azure or base64.b64decode(info.get("md5Hash") or "")).hex()

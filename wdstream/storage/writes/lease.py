@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.storage.tries import Deadline
 from wdstream.storage.writes.place import Place
 
 _log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class Lease:
                 _, self._version = self._place.read_version(self._name)
 
     def _take(self) -> None:
-        deadline = time.monotonic() + self._wait_s
+        deadline = Deadline(self._wait_s)
         data = b""
         for _ in range(_MOST_ROUNDS):
             if self._create():
@@ -148,7 +149,7 @@ class Lease:
             if lives is False or (lives is None and self._stays(data)):
                 if self._place.replace(self._name, self._content(), version):
                     return
-            elif time.monotonic() >= deadline:
+            elif deadline.is_over(most_s=self._times.beat_s):
                 break
             else:
                 time.sleep(max(_POLL_S, self._wait_s / _MOST_ROUNDS))
@@ -162,9 +163,9 @@ class Lease:
 
     def _stays(self, data: bytes) -> bool:
         """Whether a lease does not change for so long that its holder counts as gone."""
-        started = time.monotonic()
-        while time.monotonic() - started < self._times.silence_s:
-            if time.monotonic() - started > 2 * self._times.beat_s:
+        silence, first_beats = Deadline(self._times.silence_s), Deadline(2 * self._times.beat_s)
+        while not silence.is_over(most_s=self._times.beat_s):
+            if first_beats.is_over(most_s=self._times.beat_s):
                 _log.warning("%s: %s gave no sign of life for a while", self._place.address, _shown(data))
             time.sleep(self._times.beat_s / 2)
             try:

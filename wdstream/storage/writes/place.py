@@ -11,11 +11,15 @@ from wdstream.errors import ShardError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """A file of a place: name below it, size, and what changes when it is written again (ETag, or time and inode)."""
+    """A file of a place: name below it, size, and what changes when it is written again (ETag, or time and inode).
+
+    `md5` is of its bytes, in hexadecimal; empty where the place does not list it.
+    """
 
     name: str
     num_bytes: int
     version: str
+    md5: str = ""
 
 
 def refuse_strange_name(name: str, address: str) -> str:

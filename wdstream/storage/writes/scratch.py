@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from wdstream.errors import ConfigError
@@ -38,12 +38,24 @@ def scratch_of(what: str) -> Iterator[tuple[Path, int]]:
         ConfigError: processes of another job are at work there; or it cannot be used.
     """
     top = temporary_folder() / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-    top.mkdir(exist_ok=True)
-    busy = ConfigError(f"{top}: processes of another job are at work there; wait until they have ended")
-    with FileLock(top / "lock", wait_s=_WAIT_S, refuse=lambda _: busy) as lock:
+    with ExitStack() as held:
+        lock = _locked(top, held)
         shutil.rmtree(top / "out", ignore_errors=True)
         (top / "out").mkdir()
         try:
             yield top / "out", lock.fileno()
         finally:
+            shutil.rmtree(top / "out", ignore_errors=True)  # before the lock, after which it may be the next job's
             shutil.rmtree(top, ignore_errors=True)
+
+
+def _locked(top: Path, held: ExitStack) -> FileLock:
+    """The lock of a folder, which is made; the job before removes both at its end, also while they are waited for."""
+    busy = ConfigError(f"{top}: processes of another job are at work there; wait until they have ended")
+    while True:
+        top.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError), ExitStack() as taken:
+            lock = taken.enter_context(FileLock(top / "lock", wait_s=_WAIT_S, refuse=lambda _: busy))
+            if os.path.samestat(os.fstat(lock.fileno()), (top / "lock").stat()):
+                held.push(taken.pop_all())
+                return lock

@@ -279,7 +279,7 @@ def copy_files(
 
 def _is_written(path: Path, data: bytes | None, file: StoredFile) -> bool:
     """Whether these are the bytes of a file of a place, as its MD5 there says, and they were written to the path."""
-    if data is None or len(data) != file.num_bytes or not has_md5(data, file.version):
+    if data is None or len(data) != file.num_bytes or not has_md5(data, file.md5):
         return False
     path.write_bytes(data)
     return True

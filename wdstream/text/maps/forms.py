@@ -24,7 +24,15 @@ IMAGE_FIELDS = (
     *("picture", "pictures", "photo", "photos", "image_url", "image_urls", "img_url"),
 )
 """Fields that hold the images of a row, whatever is in them."""
-FILE_NAME_FIELDS = ("file_name", "filename", "image_name", "image_file_name", "image_filename", "imgname")
+FILE_NAME_FIELDS = (
+    "file_name",
+    "filename",
+    "image_name",
+    "image_file_name",
+    "image_filename",
+    "imgname",
+    "image_local_name",
+)
 """Fields that name the image of a row where they end like an image."""
 ALL_IMAGE_FIELDS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
 _ROLE_OF = {TEXT: "text", CONTENT_FIELD: "content", MESSAGES_FIELD: "turns", CONVERSATIONS: "turns", TEXTS: "turns"}

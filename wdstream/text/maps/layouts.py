@@ -33,7 +33,7 @@ LAYOUTS: Mapping[str, str] = {
 """Field maps by the name of the layout."""
 _FOUND_BY: Mapping[str, tuple[str, ...]] = {"obelics": ("texts", "images"), "mmc4": ("text_list", "image_info")}
 """Layouts that no other form of rows reads, by the fields that show them."""
-_PARSED, _HEAD = '"gt_parse"', 64
+_PARSED, _SEQUENCE, _HEAD = '"gt_parse"', '"text_sequence"', 64
 """How the text of a row of SynthDoG and other sets of Donut is known, and where."""
 _IMAGE_KEYS = ("bytes", "image_base64", "base64", "image", "image_name", "image_path", "path", "image_url")
 """Under which an object of MMC4 has its image, the image itself first."""
@@ -42,7 +42,7 @@ _INDEX = "matched_text_index"
 
 def layout_of(row: Mapping[str, object]) -> str | None:
     """The name of the layout that only lists, or what is in a text, can show, if a row has one."""
-    if "ground_truth" in row and _PARSED in str(row["ground_truth"])[:_HEAD]:
+    if "ground_truth" in row and _PARSED in (told := str(row["ground_truth"]))[:_HEAD] and _SEQUENCE in told:
         return "donut"
     for name, fields in _FOUND_BY.items():
         if fields[0] in row and all(isinstance(row.get(field), list | tuple) for field in fields):

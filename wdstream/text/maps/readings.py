@@ -4,14 +4,15 @@ Reports say so, since nobody named the fields: a wrong guess has to be seen befo
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wdstream.text.characters import short_name
+from wdstream.text.characters import replace_surrogates, short_name
 
 _FILES_SHOWN = 8
 _FIELDS_SHOWN = 30
+_HIDDEN, _BARE = "whose name begins with a dot", "without a suffix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +24,62 @@ class RowReading:
         unused: fields that became metadata because they are of no other use.
         has_more_answers: whether its question has answers that are not used.
         mark: a placeholder that its text begins with, and which is trained on as text (placeholders.py).
+        strays: names of files in its tar that are in no sample.
     """
 
     how: str = ""
     unused: tuple[str, ...] = ()
     has_more_answers: bool = False
     mark: str = ""
+    strays: tuple[str, ...] = ()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file in a tar has a name that begins with a dot; others that are in no sample have no suffix."""
+    return name.rpartition("/")[2].startswith(".")
+
+
+class Strays:
+    """Counts of files in tars that are in no sample, by why, with one of their names."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count some, by their names in the tar."""
+        for name in names:
+            self._add(_HIDDEN if is_hidden(name) else _BARE, 1, replace_surrogates(name))
+
+    def update(self, others: "Strays") -> None:
+        """Add the counts of others."""
+        for why, count in others.counts.items():
+            self._add(why, count, others.examples[why])
+
+    def _add(self, why: str, count: int, example: str) -> None:
+        self.counts[why] += count
+        self.examples[why] = min(self.examples.get(why, example), example)
+
+    def __str__(self) -> str:
+        """Such as `3 whose name begins with a dot (._a.jpg, say)`; empty for none."""
+        counts = sorted(self.counts.items())
+        return ", ".join(f"{count:,} {why} ({short_name(self.examples[why])}, say)" for why, count in counts)
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON, the same for the same counts."""
+        return {why: [count, self.examples[why]] for why, count in sorted(self.counts.items())}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "Strays":
+        """The inverse of `to_json`."""
+        found = cls()
+        for why, (count, example) in tree.items():
+            found._add(why, int(count), str(example))
+        return found
+
+
+NO_READING = RowReading()
+"""Of a page that is not a row."""
 
 
 class RowReadings:
@@ -39,6 +90,7 @@ class RowReadings:
         unused: rows by a field that is kept as metadata and is of no other use.
         more_answers: rows that have answers which are not used.
         marks: texts by the placeholder that they begin with.
+        strays: files in tars that are in no sample.
     """
 
     def __init__(self) -> None:
@@ -46,6 +98,7 @@ class RowReadings:
         self.unused: Counter[str] = Counter()
         self.more_answers = 0
         self.marks: Counter[str] = Counter()
+        self.strays = Strays()
 
     def add(self, file: str, reading: RowReading) -> None:
         """Count one page of a file."""
@@ -56,6 +109,7 @@ class RowReadings:
         self.more_answers += reading.has_more_answers
         if reading.mark:
             self.marks[reading.mark] += 1
+        self.strays.add(reading.strays)
 
     def update(self, readings: "RowReadings") -> None:
         """Add the counts of others."""
@@ -63,6 +117,7 @@ class RowReadings:
         self.unused.update(readings.unused)
         self.more_answers += readings.more_answers
         self.marks.update(readings.marks)
+        self.strays.update(readings.strays)
 
     def lines(self) -> Iterator[str]:
         """What a report says of them."""
@@ -77,6 +132,8 @@ class RowReadings:
         if self.more_answers:
             rows = "1 row has" if self.more_answers == 1 else f"{self.more_answers:,} rows have"
             yield f"{rows} several answers, of which the first is used (--answers)"
+        if self.strays.counts:
+            yield f"files of tars that are in no sample, passed over: {self.strays}"
         for mark, count in self.marks.most_common():
             yield f"warning: {count:,} texts {marked_as_text(mark)}"
 
@@ -85,9 +142,10 @@ class RowReadings:
         rows = [[file, how, count] for (file, how), count in sorted(self.rows.items())]
         unused = dict(sorted(self.unused.items()))
         marks: dict[str, object] = {"marks": dict(sorted(self.marks.items()))} if self.marks else {}
+        more = marks | ({"strays": self.strays.to_json()} if self.strays.counts else {})
         if not rows and not unused:
-            return marks
-        return {"rows": rows, "unused": unused, "more_answers": self.more_answers, **marks}
+            return more
+        return {"rows": rows, "unused": unused, "more_answers": self.more_answers, **more}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "RowReadings":
@@ -97,6 +155,7 @@ class RowReadings:
         found.unused.update(tree.get("unused", {}))
         found.more_answers = int(tree.get("more_answers", 0))
         found.marks.update(tree.get("marks", {}))
+        found.strays = Strays.from_json(tree.get("strays", {}))
         return found
 
 

@@ -69,10 +69,10 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     has_mpirun = options.mpirun_hostfile is not None or bool(file.get("mpirun_config"))
     if is_single and (processes > 1 or machines > 1) and not has_mpirun:
         found = f"distributed_type: NO or MULTI_CPU (in {_path(options)})" if file else "no --multi_gpu"
-        asked = "--cpu" if options.cpu else found
+        asked, way = ("--cpu", f"leave out --cpu; {SEVERAL}") if options.cpu else (found, SEVERAL)
         raise ConfigError(
             f"accelerate launch with {asked} starts one process on each machine, by itself, and not the {processes} of "
-            f"--num_processes: {SEVERAL}; leave --num_processes out for one"
+            f"--num_processes: {way}; leave --num_processes out for one"
         )
     if processes > 0 and processes % machines:
         raise ConfigError(

@@ -33,6 +33,7 @@ from wdstream.pipeline.planned import Plan
 from wdstream.runs.checkpoint import MANIFEST, Checkpoint
 from wdstream.runs.record import package_versions
 from wdstream.storage.atomic import write_file
+from wdstream.storage.tries import Deadline
 from wdstream.train.stream import Stream
 
 Facts = Mapping[str, object]
@@ -162,8 +163,8 @@ def _see_output(output: Path, accelerator: Accelerator) -> Facts:
         _remove_nonces(output)
         write_file(output / NONCE.format(token[0]), token[0].encode())
     broadcast_object_list(token)
-    path, until = output / NONCE.format(token[0]), time.monotonic() + _WAIT_S
-    while time.monotonic() < until:
+    path, deadline = output / NONCE.format(token[0]), Deadline(_WAIT_S)
+    while not deadline.is_over():
         with suppress(OSError):
             return {_OF_MAIN: path.read_text()}
         time.sleep(0.1)

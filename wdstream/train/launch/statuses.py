@@ -34,6 +34,7 @@ import psutil
 from wdstream.errors import TrainError, WdstreamError, file_trouble
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import write_file
+from wdstream.storage.tries import Deadline
 from wdstream.train.launch.signals import is_launched
 
 FINISHED, FAILED, STOPPED = 0, 1, 3
@@ -221,8 +222,8 @@ def _tell_failure(files: RunLayout, rank: str, start: str, error: Exception) -> 
 
 def _first_failure(files: RunLayout, start: str) -> str | None:
     """Who of a start failed first, and why; None where nobody says so: it was killed."""
-    until = time.monotonic() + _WAIT_S
-    while not (found := _failures(files, start)) and time.monotonic() < until:
+    deadline = Deadline(_WAIT_S)
+    while not (found := _failures(files, start)) and not deadline.is_over():
         time.sleep(0.1)
     first = min(found, key=lambda one: float(one["time"]), default=None)
     return None if first is None else f"rank {first['rank']} on {first['host']}: {first['message']}"

@@ -77,7 +77,7 @@ def test_layout_has_columns_as_one_part_of_the_page() -> None:
 )
 def test_only_pages_that_may_have_columns_or_ruby_are_looked_at(path: Path, needed: bool) -> None:
     with open_pdf(path) as pdf, pdf.page(1) as page, page.text_layer(page.pixel_size(150 / 72)) as layer:
-        assert may_need_order(layer.text_codes, lambda: layer.spans) is needed
+        assert may_need_order(layer.text, lambda: layer.spans) is needed
 
 
 def test_a_page_without_columns_and_ruby_keeps_its_characters() -> None:

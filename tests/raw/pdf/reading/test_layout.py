@@ -48,6 +48,21 @@ def test_columns_of_a_right_to_left_page_come_from_the_right(tmp_path: Path) -> 
     assert lines[2].endswith("منتجة عملية bash جديدة لها pid يساوي 4522. ولأنها")
 
 
+def test_of_blocks_that_are_equally_near_the_first_is_joined_wherever_python_keeps_them(tmp_path: Path) -> None:
+    """Of a small block in two large ones, pdfminer's own choice is that of the lower address."""
+    lines_of(write_pdf(tmp_path / "x.pdf", line("A"), page=COLUMNS), "layout")  # changes pdfminer
+    layout = pytest.importorskip("pdfminer.layout")
+    for is_first_lower in (True, False):
+        low, high = sorted([layout.LTTextBoxHorizontal(), layout.LTTextBoxHorizontal()], key=id)
+        first, second = (low, high) if is_first_lower else (high, low)
+        small = layout.LTTextBoxHorizontal()
+        first.set_bbox((0, 0, 100, 100))
+        second.set_bbox((50, 50, 190, 190))
+        small.set_bbox((60, 60, 64, 64))
+        (group,) = layout.LTPage(1, (0, 0, 200, 200)).group_textboxes(layout.LAParams(), [first, second, small])
+        assert [list(part) for part in group if isinstance(part, layout.LTTextGroup)] == [[first, small]]
+
+
 def test_leaders_and_spaces_stay_in_their_line(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "x.pdf", line("Contents . . . . . . . 12", y=100) + line("First part, 1.", y=150))
     assert lines_of(path, "layout") == ["First part, 1.", "Contents . . . . . . . 12"]

@@ -1,13 +1,16 @@
 """Characters without a map, or with a wrong one, on the cases, shipped pages and small PDFs with fonts of their own."""
 
+from base64 import b64encode
+from codecs import encode
 from pathlib import Path
 
 import pikepdf
 import pytest
 
 from tests.helpers.paths import DATA
-from tests.helpers.pdf_files import unicode_map, write_pdf
+from tests.helpers.pdf_files import stream, unicode_map, write_pdf
 from tests.raw.pdf.test_source import read, text_of
+from wdstream.errors import SourceError
 from wdstream.raw.pdf.document import open_pdf
 from wdstream.raw.pdf.logical import page_text
 from wdstream.raw.pdf.reading.fonts import read_fonts
@@ -86,6 +89,45 @@ def test_brackets_of_tex_are_known_by_the_name_of_their_font(tmp_path: Path) -> 
     text, share = label_of(path)
     assert text.endswith("⟨⟩")
     assert share == 1.0
+
+
+def test_signs_of_tex_are_known_by_the_name_of_their_font(tmp_path: Path) -> None:
+    lines = {"T": ENGLISH, "S": "627!x0", "R": "2!7", "I": ",`\x0f", "A": "6>\x03", "B": "(-?"}
+    names = {"S": "ABCDEF+CMSY10", "R": "ABCDEF+CMSY8", "I": "ABCDEF+CMMI7", "A": "ABCDEF+MSAM10", "B": "ABCDEF+MSBM10"}
+    text, share = label_of(page_with_fonts(tmp_path, lines, names))
+    assert text.split("\r\n")[1:] == ["∉↦§′", "∈↦", "↪ℓϵ", "⩽⩾□", "⊊∤∅"]
+    assert share == 1.0
+
+
+def test_a_slash_through_a_sign_of_tex_follows_it(tmp_path: Path) -> None:
+    """As TeX writes them: the slash before the sign that it goes through, with a map to Unicode."""
+    signs = "<</Type/Font/Subtype/Type1/BaseFont/AAAAAA+LMMathSymbols10-Regular/ToUnicode 11 0 R>>"
+    text = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        "BT /T 14 Tf 40 150 Td (a ) Tj /S 14 Tf (6) Tj /T 14 Tf (= b, ) Tj /S 14 Tf (62) Tj ET",
+        resources="/Font<</S 10 0 R/T 12 0 R>>",
+        objects={10: signs, 11: unicode_map({0x36: "0338", 0x32: "2208"}), 12: text},
+    )
+    assert text_of(read(path)) == "a ≠ b, ∉"
+
+
+def test_a_circle_of_tex_is_around_letters_of_texts_and_before_variables(tmp_path: Path) -> None:
+    signs = "<</Type/Font/Subtype/Type1/BaseFont/AAAAAA+CMSY10/ToUnicode 11 0 R>>"
+    roman, italic = (signs.replace("CMSY10", name).replace("11 0", "14 0") for name in ("CMR7", "CMMI10"))
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        "BT /S 14 Tf 40 150 Td (62o) Tj /R 14 Tf (c 9 ) Tj /S 14 Tf (o) Tj /I 14 Tf (c) Tj ET",
+        resources="/Font<</S 10 0 R/R 12 0 R/I 13 0 R>>",
+        objects={
+            10: signs,
+            11: unicode_map({0x6F: "25EF", 0x36: "0338", 0x32: "2208"}),
+            12: roman,
+            13: italic,
+            14: unicode_map({0x63: "0063", 0x20: "0020", 0x39: "0039"}),
+        },
+    )
+    assert text_of(read(path)) == "∉© 9 ◯c"
 
 
 def test_pieces_of_large_brackets_are_no_text_and_large_signs_are_known(tmp_path: Path) -> None:
@@ -171,6 +213,14 @@ def test_private_codes_of_symbol_are_the_signs_that_it_prints(tmp_path: Path) ->
         objects={10: font, 11: unicode_map(keys)},
     )
     assert label_of(path) == ("• α ≤", 1.0)
+    groff = {0xD6: "221a", 0x60: "f8e5", 0x62: "0062"}  # a root, and the line over what is under it
+    path = write_pdf(
+        tmp_path / "y.pdf",
+        "BT /S 14 Tf 40 150 Td <d6> Tj 8 0 Td <60> Tj -4 0 Td <62> Tj ET",
+        resources="/Font<</S 10 0 R>>",
+        objects={10: font, 11: unicode_map(groff)},
+    )
+    assert text_of(read(path)) == "√b"
     assert mapped_share_of_text("\uf0b7 a private code") < 1
 
 
@@ -195,3 +245,126 @@ def test_notes_of_a_font_for_music_are_not_text(tmp_path: Path) -> None:
     text, _ = label_of(path)
     assert text.split("\r\n")[0] == "A slur is drawn over notes"
     assert "N" not in text
+
+
+PROSE = (
+    "All human beings are born free and equal in dignity and rights. They are endowed with reason and conscience and "
+    "should act towards one another in a spirit of brotherhood. Everyone is entitled to all the rights and freedoms "
+    "set forth in this Declaration, without distinction of any kind, such as race, colour, sex, language, religion, "
+    "political or other opinion, national or social origin, property, birth or other status. "
+)
+POLISH = (
+    "Wszyscy ludzie rodza sie wolni i rowni pod wzgledem swej godnosci i swych praw. Sa oni obdarzeni rozumem i "
+    "sumieniem i powinni postepowac wobec innych w duchu braterstwa. "
+) * 4
+WELSH = (
+    "Genir pawb yn rhydd ac yn gydradd a i gilydd mewn urddas a hawliau. Fe u cynysgaeddir a rheswm a chydwybod. " * 4
+)
+CODE = "mov eax, [ebp+8] push ebx xor ecx, ecx cmp byte ptr [esi], 0 jz short loc sub esp, 32 lea edi, [ebp-10] " * 6
+CHESS = "Nf3 Nf6 c4 g6 Nc3 Bg7 d4 O-O Bf4 d5 Qb3 dxc4 Qxc4 c6 e4 Nbd7 Rd1 Nb6 Qc5 Bg4 Bg5 Na4 Qa3 Nxc3 bxc3 Nxe4 " * 6
+PROTEIN = (
+    "MKTAYIAKQR QISFVKSHFS RQLEERLGLI EVQAPILSRV GDGTQDNLSG AEKAVQVKVK ALPDAQFEVV HSLAKWKRQT LGQHDFSAGE GLYTHMKALR "
+    "PDEDRLSPLH SVYVDQWDWE RVMGDGERQF STLKSTVEAI WAGIKATEAA VSEEFGLAPF LPDQIHFVHS QELLSRYPDL DAKGRERAIA KDLGAVFLVG "
+    "IGGKLSDGHR HDVRAPDYDD WSTPSELGHA GLNGDILVWN PVLEDAFELS SMGIRVDADT LKHQLALTGD EDRLELEWHQ ALLRGEMPQT IGGGIGQSRL "
+)
+SHARES = (
+    "MSFT AAPL GOOG AMZN NVDA TSLA META BRKB JPM JNJ UNH XOM WMT HD CVX MRK ABBV PEP KO AVGO COST MCD TMO CSCO ACN ABT "
+    "DHR LIN NKE TXN NEE VZ CMCSA WFC UPS RTX BMY QCOM HON ORCL AMD COP LOW INTC SBUX AMGN UNP SPGI CAT INTU IBM GS "
+    "LMT MDT ISRG GILD AXP ADI SYK BKNG MDLZ TJX REGN PGR VRTX CB MMC CVS SCHW ZTS FISV LRCX BDX BSX SLB PLD HUM KLAC "
+)
+HMONG = (
+    "Txhua tus neeg yug los muaj kev ywj pheej thiab sib npaug zos hauv kev hwm thiab cov cai. Lawv xaj nrog lub laj "
+    "thawj thiab lub siab thiab yuav tsum coj ib leeg rau ib leeg hauv ib lub siab kwv tij. "
+) * 2
+KEY = b64encode(bytes((at * at * 7 + at * 31) % 251 for at in range(900))).decode()
+
+
+@pytest.mark.parametrize("text", [PROSE, POLISH, WELSH, HMONG, CODE, CHESS, PROTEIN, SHARES, KEY, PROSE[:120]])
+def test_text_in_any_language_code_and_keys_mean_what_they_say(text: str) -> None:
+    assert mapped_share_of_text(text) == 1.0
+
+
+@pytest.mark.parametrize("text", [PROSE, POLISH, PROSE.upper(), f"{PROSE} «{PROSE}»"])
+def test_letters_that_are_exchanged_for_each_other_mean_nothing(text: str) -> None:
+    assert mapped_share_of_text(encode(text, "rot13")) < 0.3
+
+
+def test_a_page_whose_fonts_map_letters_to_others_is_not_text(tmp_path: Path) -> None:
+    codes = {code: f"{ord(encode(chr(code), 'rot13')):04x}" for code in (*range(0x41, 0x5B), *range(0x61, 0x7B))}
+    font = "/Font<</G<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 10 0 R>>>>"
+    lines = (f"BT /G 5 Tf 10 {190 - 8 * at} Td ({part}) Tj ET\n" for at, part in enumerate(PROSE.split(". ")))
+    path = write_pdf(
+        tmp_path / "x.pdf", "".join(lines), page="/MediaBox[0 0 900 200]", objects={10: unicode_map(codes)}
+    )
+    path.write_bytes(path.read_bytes().replace(b"/Resources<</Font<<", b"/Resources<</Font<<" + font[7:-2].encode()))
+    with pytest.raises(SourceError, match=r"its fonts map only [0-9]\.[0-9]% of it to Unicode"):
+        read(path)
+
+
+def test_letters_of_one_glyph_whose_bytes_are_exchanged(tmp_path: Path) -> None:
+    """As Ghostscript 10.00 maps ligatures of Latin letters, and clusters of others."""
+    codes = {0x41: "66006900", 0x42: "6600cf00", 0x43: "66006c00", 0x44: "0939393f", 0x45: "0938384d4d24"}
+    font = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 11 0 R>>"
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        "BT /S 14 Tf 40 150 Td (Arst oBce Cow D D E) Tj ET",
+        resources="/Font<</S 10 0 R>>",
+        objects={10: font, 11: unicode_map(codes | {ord(letter): f"{ord(letter):04x}" for letter in "rst ocew"})},
+    )
+    assert text_of(read(path)) == "first office flow हि हि स्त"
+    with pytest.raises(SourceError, match="its fonts map only"):
+        read(write_pdf(tmp_path / "y.pdf", f"BT /F 10 Tf 20 150 Td ({TRUNCATED}) Tj ET", page="/MediaBox[0 0 900 200]"))
+
+
+TRUNCATED = "Debian A5 70=8<0NBAO =0 4>1@>2>;L=>9 >A=>25. K =5 <>65B5 C:07K20BL 4@C38< GB> 45;0BL 8 ?>BGM<C"
+"""Russian, of whose letters only the last bytes are left: as Ghostscript 10.00 maps it."""
+
+
+def test_last_bytes_of_letters_are_not_text_and_code_is() -> None:
+    assert mapped_share_of_text(TRUNCATED) < 0.5
+    code = "if a<=b: X=Y; 00:1A:2B A=>B ::= <<EOF>> @A==B? 10>=5 C<D>E FOO=BAR\n" * 20
+    assert mapped_share_of_text(code) == 1.0
+
+
+def letters_drawn_as(glyphs: str) -> str:
+    """Letters of the start of the Lotus Sutra, each drawn as one of these, as browsers name glyphs."""
+    letters = zip("如是我聞一時佛住王舍城耆闍崛山中", glyphs, strict=True)
+    named = (f"/Span<</ActualText<FEFF{ord(letter):04x}>>>BDC ({glyph}) Tj EMC" for letter, glyph in letters)
+    return "BT /F 14 Tf 20 150 Td " + " 15 0 Td ".join(named) + " 0 -40 Td (and a line of Latin letters) Tj ET"
+
+
+def test_boxes_in_place_of_letters_that_no_font_has_are_not_these_letters(tmp_path: Path) -> None:
+    latin = "and a line of Latin letters"
+    sound = write_pdf(tmp_path / "x.pdf", letters_drawn_as("ABCDEFGHKLMNOPRS"), page="/MediaBox[0 0 400 200]")
+    assert text_of(read(sound)) == f"如是我聞一時佛住王舍城耆闍崛山中\n{latin}"
+    boxes = write_pdf(tmp_path / "y.pdf", letters_drawn_as("O" * 16), page="/MediaBox[0 0 400 200]")
+    with pytest.raises(SourceError, match=r"text layer is not text: its fonts map only 57.9% of it to Unicode"):
+        read(boxes)
+
+
+def test_pale_letters_whose_boxes_are_of_one_shape_are_not_boxes_of_a_font_without_them(tmp_path: Path) -> None:
+    """As of a heavy font, in which each syllable fills its square."""
+    letters = "如是我聞一時佛住王舍城耆闍崛山中"
+    squares = [
+        [
+            f"{2 * (at % 4)} {2 * (at // 4)} 2 2 re"
+            for at in range(16)
+            if at in (0, 15) or number * (2 * at + 1) % 16 > 8
+        ]
+        for number in range(16)
+    ]
+    glyphs = {20 + at: stream(f"9 0 0 0 8 8 d1 {' '.join(found)} f") for at, found in enumerate(squares)}
+    kind = "/Subtype/Type3/FontBBox[0 0 8 8]/FontMatrix[0.125 0 0 0.125 0 0]/FirstChar 65/LastChar 80"
+    names = "".join(f"/{chr(65 + at)}" for at in range(16))
+    procs = "".join(f"/{chr(65 + at)} {20 + at} 0 R" for at in range(16))
+    font = (
+        f"<</Type/Font{kind}/Widths[{'9 ' * 16}]/Encoding<</Type/Encoding/Differences[65{names}]>>"
+        f"/CharProcs<<{procs}>>/ToUnicode 11 0 R>>"
+    )
+    path = write_pdf(
+        tmp_path / "x.pdf",
+        "0.8 g BT /S 14 Tf 20 150 Td (ABCDEFGHIJKLMNOP) Tj ET",
+        resources="/Font<</S 10 0 R>>",
+        objects={10: font, 11: unicode_map({65 + at: f"{ord(it):04x}" for at, it in enumerate(letters)}), **glyphs},
+    )
+    assert text_of(read(path)) == letters

@@ -2,10 +2,14 @@
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_PAST_MARKS = 0xAC00
+_NO_MARK = chr(_PAST_MARKS)
 
 
 class Accent(NamedTuple):
@@ -45,6 +49,8 @@ _TABLES = {
     }.items()
 }
 
+SIGNS = frozenset(ACCENTS)
+"""All of them; `is_sign` tells which of many characters are."""
 GREEK_SIGNS = frozenset("΄᾿῾῍῎῏῝῞῟")
 """Accents that are printed before a capital."""
 GREEK_CAPITALS = frozenset("ΑΕΗΙΟΥΩΡᾼῌῼ")
@@ -82,3 +88,19 @@ def _mark(letter: str, sign: str, is_over: bool) -> str:
     if sign in "˜~" and letter in _GREEK_VOWELS:
         return "\u0342"
     return ACCENTS[sign].over if is_over else ACCENTS[sign].under
+
+
+def are_marks(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) which codes are marks and vowel signs that are printed over, under or around a letter."""
+    marks: NDArray[np.bool_] = _marks()[np.minimum(codes, _PAST_MARKS)]
+    return marks
+
+
+def has_mark(text: str) -> bool:
+    """Whether a text has one of `are_marks`."""
+    return any(kind < _NO_MARK and unicodedata.category(kind)[0] == "M" for kind in text)
+
+
+@lru_cache
+def _marks() -> NDArray[np.bool_]:
+    return np.array([unicodedata.category(chr(code))[0] == "M" for code in range(_PAST_MARKS + 1)], np.bool_)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PageCharacters, upright_boxes
-from wdstream.raw.pdf.places import Boxes, CharacterMask
+from wdstream.raw.pdf.places import Boxes, CharacterMask, distinct
 from wdstream.raw.pdf.reading.accent_marks import GREEK_CAPITALS, GREEK_SIGNS, composed, is_sign
 
 _BEYOND = 0.08  # of the em: the middle of an accent may be so far beyond its letter, as in slanted fonts
@@ -72,9 +72,8 @@ class _Pairs:
 
     def offsets(self) -> NDArray[np.float32]:
         """(k,) how far the middles are apart along the line, in pixels."""
-        found: NDArray[np.float32] = (
-            np.abs(self.accents[:, [0, 2]].sum(axis=1) - self.letters[:, [0, 2]].sum(axis=1)) / 2
-        )
+        accents, letters = (boxes[:, 0] + boxes[:, 2] for boxes in (self.accents, self.letters))
+        found: NDArray[np.float32] = np.abs(np.subtract(accents, letters)) / 2
         return found
 
     def across(self) -> NDArray[np.bool_]:
@@ -119,7 +118,7 @@ def _is_over_any_letter(
         return True
     own = boxes_of(signs)
     at = np.searchsorted(letters, signs[:_FEW])
-    beside = np.unique(letters[np.clip(np.concatenate([at - 1, at]), 0, len(letters) - 1)]) if len(letters) else letters
+    beside = distinct(letters[np.clip(np.concatenate([at - 1, at]), 0, len(letters) - 1)]) if len(letters) else letters
     for numbers in (beside, letters):  # an accent is mostly next to its letter, and boxes of all take their time
         boxes = boxes_of(numbers)
         ems = _TALL * (boxes[:, 3] - boxes[:, 1])
@@ -135,7 +134,8 @@ def _is_over_next(
 ) -> bool:
     """Whether one of these signs, by number, is over or under the letter before or after it."""
     solid = np.flatnonzero(codes > _SPACE)
-    next_to = solid[np.clip(np.searchsorted(solid, signs) + np.array([[1], [-1]]), 0, len(solid) - 1)]
+    at = solid.searchsorted(signs)
+    next_to = solid[np.stack([np.minimum(at + 1, len(solid) - 1), np.maximum(at - 1, 0)])]
     basic = codes[next_to] | 0x20
     may_be_letter = (basic > 0x7E) | (basic >= 0x61) & (basic <= 0x7A)
     is_asked = may_be_letter.any(axis=0)  # not in numbers, or leaders
@@ -317,7 +317,7 @@ def _settle_blanks(characters: PageCharacters, boxes: Boxes, gone: CharacterMask
     """Mark as gone what PDFium put in around accents that are gone, but what still parts two characters."""
     codes, is_put_in = characters.codes, characters.is_generated
     real = np.flatnonzero(~gone & ~is_put_in)
-    places = np.unique(np.searchsorted(real, np.flatnonzero(gone)))
+    places = distinct(np.searchsorted(real, np.flatnonzero(gone)))
     for place in places.tolist():
         before = int(real[place - 1]) if place else -1
         after = int(real[place]) if place < len(real) else len(codes)

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.calls import pdfium_calls
-from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.characters import PUT_IN_SPACE, PageCharacters
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import Boxes, centres_of, extent_of
-from wdstream.text.script import is_east_asian, right_to_left_letters
+from wdstream.raw.pdf.reading.single_glyphs import Moves, find_differences, find_moves
+from wdstream.text.script import EAST_ASIAN, RIGHT_TO_LEFT, is_east_asian, one_of, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN = 0x20, 0x0A, 0x0D
 _BACK, _TOUCHING, _SPACED, _TABBED = -0.25, 0.12, 0.6, 0.8  # of the line's height: gaps between two glyphs
+_FIRST_LETTER = 0x41
 _FIRST_OTHER = 0x590  # before it no script is East Asian, or read from right to left
 _SHARED = 0.3  # of the lower glyph's height, that both have on one line
 _TALLER = 3.0  # times: a bracket around fractions, which are above and below the line
@@ -30,26 +32,45 @@ _SMALLER, _SHIFTED, _LEVEL = 0.9, 0.55, 0.1
 that are level are of one number."""
 _CLUSTER_GAP = 0.19  # of the em: less between letters of South and Southeast Asia is not a space
 _CLUSTERS = ((0x900, 0xDFF), (0xE80, 0x109F), (0x1780, 0x17FF), (0xA8E0, 0xA8FF), (0xAA60, 0xAA7F))
-_SET_APART = re.compile(r"(?<![^\r\n])[^\W\d_](?: [^\W\d_]){3,}(?![^\r\n])")  # a line of single letters
+_CLUSTER = one_of(*_CLUSTERS)
+_SET_APART = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_]){3,}(?: [,.;:!?])?(?!\S)")  # single letters
 _EVEN, _WIDER = 1.35, 1.5  # of the smallest gap, and of the others: gaps inside and between words of letters set apart
+_CELLS = 0.5  # of the height: letters that are set apart in one word are nearer to each other
+_LEAST_APART, _KERNED, _MOST_KERNED, _MOST_BETWEEN = 0.08, 0.05, 0.13, 0.8
+"""Of the line's height: gaps of letters set apart; by how much kerning changes few of them, and one; spaces."""
+_EVENLY, _LETTERS = 0.75, 2.5  # share of such gaps that kerning leaves; letters of a word of a title, on average
+_HIDDEN, _NO_SPACE = 0.18, 0.1  # of the height of a glyph's cell: gaps that are spaces; those of the letters around
 _NEAR = 0.3  # of the em: how far glyphs of one cluster are apart
 _LEAST = 0.1  # pixels
+_NO_CUT = (-np.inf, -np.inf, np.inf, np.inf)
+_AT_EDGE = 1.0  # pixels: how far over the edge of a clipping path a text may be that is next to it
 
 _Numbers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaks:
-    """Blanks of PDFium's that part nothing, by number: those that go, and line ends that are spaces."""
+    """Blanks of PDFium's that part nothing, by number: those that go, and line ends that are spaces; characters that a
+    space of the file is before, which PDFium left out; and characters that are elsewhere in their line."""
 
     gone: _Numbers
     spaces: _Numbers
+    lost: _Numbers
+    moves: Moves | None = None
 
     def mended(self, codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """Code points of the page with spaces where line ends are."""
         found = codes.copy()
         found[self.spaces] = _SPACE
         return found
+
+    def order(self, count: int) -> NDArray[np.intp]:
+        """What stays of `count` characters, as `reordered` takes it."""
+        stays = np.ones(count, np.bool_)
+        stays[self.gone] = False
+        numbers = np.insert(np.arange(count), self.lost, PUT_IN_SPACE)
+        numbers = numbers[np.insert(stays, self.lost, True)]
+        return numbers if self.moves is None else np.array(self.moves.order(numbers.tolist()), np.intp)
 
 
 def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
@@ -60,9 +81,16 @@ def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
         return None
     gone, spaces = _inside_lines(layer, codes, printed)
     gone += _inside_clusters(layer, codes, objects) + _between_letters_apart(layer, codes, objects)
-    if not gone and not spaces:
+    unlike, ends, lost = find_differences(layer, codes, objects)
+    gone, spaces = [*{*gone} - {*ends}, *unlike], [*{*spaces, *ends}]
+    if layer.may_hide_spaces:
+        lost = np.union1d(lost, _hidden_spaces(layer, codes))
+    if objects.cuts:
+        lost = np.union1d(lost, _next_to_cuts(layer, codes, objects))
+    moves = find_moves(layer, codes, objects)
+    if not gone and not spaces and not len(lost) and moves is None:
         return None
-    return Breaks(gone=np.unique(np.array(gone, np.intp)), spaces=np.array(spaces, np.intp))
+    return Breaks(gone=np.array(sorted({*gone}), np.intp), spaces=np.array(spaces, np.intp), lost=lost, moves=moves)
 
 
 def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers) -> tuple[list[int], list[int]]:
@@ -74,8 +102,7 @@ def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers
     fits[:-1] &= at[1:] > at[:-1]
     ends, at = ends[fits], at[fits]
     before, after = printed[at - 1], printed[at]
-    around = np.maximum(codes[before], codes[after])
-    if around.max(initial=0) >= _FIRST_OTHER:
+    if RIGHT_TO_LEFT.search(layer.others) or EAST_ASIAN.search(layer.others):
         pair = np.stack([codes[before], codes[after]])
         others = (right_to_left_letters(pair) | is_east_asian(pair)).any(axis=0)
         ends, before, after = ends[~others], before[~others], after[~others]
@@ -91,8 +118,9 @@ def _inside_lines(layer: TextLayer, codes: NDArray[np.uint32], printed: _Numbers
     return [number for number in gone if codes[number] in (_RETURN, _LINE_FEED)], ends[spaced].tolist()
 
 
-def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers) -> NDArray[np.float64]:
-    """(k,) how far pairs of glyphs are apart along their line, of its height; infinity where it is not one line."""
+def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers, *, are_of_height: bool = True) -> NDArray[np.float64]:
+    """(k,) how far pairs of glyphs are apart along their line, of its height or in units of the page; infinity where it
+    is not one line."""
     found = np.full(len(before), np.inf)
     cells = layer.cells_of(np.concatenate([before, after]))
     first, second = cells[: len(before)], cells[len(before) :]
@@ -103,10 +131,12 @@ def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers) -> NDArray[np.flo
         return found
     turned = layer.quarters_of(np.concatenate([before[near], after[near]])).reshape(2, -1)
     quarters = np.where(turned[0] == turned[1], turned[0], -1)
-    for quarter in np.unique(quarters[quarters >= 0]).tolist():
+    for quarter in sorted({*quarters.tolist()} - {-1}):
         chosen = near[quarters == quarter]
         gap, shared, height = _measures(first[chosen], second[chosen], quarter)
         fits = (gap > _BACK * height) & (gap < _TABBED * height) & (shared > 0)
+        if not fits.any():
+            continue
         shift = _shifts(layer.cells_of(np.maximum(before[chosen] - 1, 0)), first[chosen], second[chosen], quarter)
         fits &= shift < _SHIFTED
         are_digits = _is_digit(layer.codes[before[chosen]]) & _is_digit(layer.codes[after[chosen]])
@@ -114,7 +144,7 @@ def _gaps(layer: TextLayer, before: _Numbers, after: _Numbers) -> NDArray[np.flo
         height_of_first, height_of_second = (box[chosen, across + 2] - box[chosen, across] for box in (first, second))
         is_next = are_digits & ((shift > _LEVEL) | (height_of_first < _SMALLER * height_of_second))
         gap[is_next] = np.maximum(gap, _TOUCHING * height)[is_next]  # cells of a table may touch
-        found[chosen[fits]] = (gap / height)[fits]
+        found[chosen[fits]] = (gap / height if are_of_height else gap)[fits]
     return found
 
 
@@ -153,7 +183,7 @@ def _shifts(
 
 def _inside_clusters(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> list[int]:
     """Spaces next to letters of South and Southeast Asia that nothing parts."""
-    if codes.max() < _CLUSTERS[0][0]:
+    if not _CLUSTER.search(layer.others):
         return []
     is_cluster = np.zeros(len(codes), np.bool_)
     for low, high in _CLUSTERS:
@@ -197,9 +227,10 @@ class NamedClusters:
 
 def find_clusters(characters: PageCharacters, objects: PageObjects) -> NamedClusters:
     """The clusters of a page, which draws these objects."""
-    if len(objects.found_texts.handles) == len(characters.objects.handles):
+    has_letters = np.unique(characters.object_number[characters.object_number >= 0]).tolist()
+    if len(objects.found_texts.handles) == len(has_letters):
         return NamedClusters(characters=characters, spaces=np.zeros((0, 4), np.float32))
-    number_of = {handle: number for number, handle in enumerate(characters.objects.handles)}
+    number_of = {characters.objects.handles[number]: number for number in has_letters}
     boxes = objects.text_boxes[:, :4]
     owners = np.array([number_of.get(handle, -1) for handle in objects.found_texts.handles], np.intp)
     is_empty = boxes[:, 2] <= boxes[:, 0]
@@ -251,25 +282,118 @@ def _spread(boxes: Boxes, parts: Sequence[Boxes], near: float) -> Boxes:
 
 
 def _between_letters_apart(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> list[int]:
-    """Spaces between letters of a line that are set apart, `W I D E T I T L E`, where wider ones are between the words.
-    Spaces that the file has stay, also those for which PDFium puts in its own (`find_clusters`)."""
-    text, is_space = layer.text, codes == _SPACE
-    if len(text) != len(codes) or not (is_space[:-4] & is_space[2:-2] & is_space[4:]).any():
+    """Spaces between letters that are set apart, `W I D E T I T L E`, where wider ones are between the words, or, for a
+    single word, around it. Spaces that the file has stay, also those for which PDFium puts in its own
+    (`find_clusters`)."""
+    is_space = codes == _SPACE
+    at = np.flatnonzero(is_space[1:-5] & is_space[3:-3] & is_space[5:-1])
+    if not len(at) or not (codes[at[:, None] + (0, 2, 4, 6)] >= _FIRST_LETTER).all(axis=1).any():
         return []
+    text = codes.astype("<u4").tobytes().decode("utf-32-le", "replace")
     found: list[int] = []
+    spread = range(0)
     for match in _SET_APART.finditer(text):
-        spaces = np.arange(match.start() + 1, match.end(), 2)
-        gaps = _gaps(layer, spaces - 1, spaces + 1)
-        is_inside = gaps < _EVEN * gaps.min()
-        wide = gaps[~is_inside]
-        if (
-            len(wide)
-            and is_inside.any()
-            and wide.min() > _WIDER * gaps[is_inside].max()
-            and is_inside.sum() > len(wide)
-        ):
-            inside = spaces[is_inside & layer.are_put_in(spaces)].tolist()
+        if match.start() not in spread:
+            spread = _line_around(text, match.start())
+            found += _inside_spread_words(layer, codes, spread)
+        start, stop = match.span()
+        if sorted(match[0].split()) == match[0].split():
+            continue  # an alphabet
+        spaces = np.arange(start + 1, stop, 2)
+        around = [at for at in (start - 1, stop) if 0 < at < len(text) - 1 and text[at] == " "]
+        around = [at for at in around if not text[at - 1].isspace() and not text[at + 1].isspace()]
+        places = np.array([*spaces.tolist(), *around], np.intp)
+        gaps = _gaps(layer, places - 1, places + 1, are_of_height=False)
+        inner = gaps[: len(spaces)]
+        is_inside = inner < _EVEN * inner.min()
+        wide = gaps[len(spaces) :] if is_inside.all() else inner[~is_inside]
+        wider = _EVEN if is_inside.all() else _WIDER
+        if _gaps(layer, spaces - 1, spaces + 1)[is_inside].max(initial=0) > _CELLS:
+            continue  # grades or answers in cells of a table
+        num_wide = int((~is_inside).sum())
+        if len(wide) and is_inside.sum() > num_wide and wide.min() > wider * inner[is_inside].max(initial=0):
+            spaces = spaces[is_inside]
+            if is_east_asian(codes[start : start + 1]).all():
+                spaces = np.union1d(spaces, _as_near(layer, text, start, _EVEN * float(inner.min())))
+            inside = spaces[layer.are_put_in(spaces)].tolist()
             clusters = find_clusters(layer.characters, objects)
             boxes, centres = layer.boxes, centres_of(clusters.spaces)
             found += [at for at in inside if not _holds_space(centres, boxes[at - 1], boxes[at + 1])]
     return found
+
+
+def _line_around(text: str, number: int) -> range:
+    """The characters of the line that one is in, by number."""
+    first = max(text.rfind("\n", 0, number), text.rfind("\r", 0, number)) + 1
+    return range(first, first + len(re.split(r"[\r\n]", text[first:], maxsplit=1)[0]))
+
+
+def _inside_spread_words(layer: TextLayer, codes: NDArray[np.uint32], line: range) -> list[int]:
+    """Spaces of PDFium's inside the words of a line, of one font, whose letters are all set apart by as much, but for
+    kerning, and its words by a space more. Lists of single letters have no such gaps, nor words."""
+    printed = line.start + np.flatnonzero(codes[line.start : line.stop] > _SPACE)
+    cells = layer.cells_of(printed)
+    height = float(cells[0, 3] - cells[0, 1])
+    if height <= 0 or (np.ptp(cells[:, [1, 3]], axis=0) > _LEVEL * height).any():
+        return []
+    gaps = (cells[1:, 0] - cells[:-1, 2]) / height
+    apart = float(np.median(gaps))
+    inside = gaps < 1.5 * apart + _LEAST_APART
+    if not _LEAST_APART < apart < _CELLS or (gaps[inside] < apart - _MOST_KERNED).any():
+        return []
+    between = gaps[~inside] - 2 * apart
+    words = np.split(codes[printed], np.flatnonzero(~inside) + 1)
+    if not ((between > _LEAST_APART) & (between < _MOST_BETWEEN)).all() or len(printed) < _LETTERS * len(words):
+        return []
+    are_lists = all((word[1:] > word[:-1]).all() for word in words)
+    if len(words) < 2 or are_lists or (np.abs(gaps[inside] - apart) < _KERNED).mean() < _EVENLY:
+        return []
+    spaces = printed[:-1][inside & (np.diff(printed) == 2)] + 1
+    spaces = spaces[codes[spaces] == _SPACE]
+    found: list[int] = spaces[layer.are_put_in(spaces)].tolist()
+    return found
+
+
+def _as_near(layer: TextLayer, text: str, start: int, limit: float) -> _Numbers:
+    """Spaces between letters of East Asia in the line of a character that part them less than this: shorter words, of
+    which nobody would know any more that their line is spread, once its longer ones are joined."""
+    places = np.array([at for at in _line_around(text, start)[1:-1] if text[at] == " "], np.intp)
+    places = places[is_east_asian(layer.codes[places - 1]) & is_east_asian(layer.codes[places + 1])]
+    found: _Numbers = places[_gaps(layer, places - 1, places + 1, are_of_height=False) < limit]
+    return found
+
+
+def _hidden_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> _Numbers:
+    """Characters that are further from the one before than their neighbours are from each other, with no blank between.
+
+    Spacing of characters (`Tc`) that counts for one letter alone is a space: groff's words come so from Ghostscript.
+    """
+    is_text = (codes > _SPACE) & (codes < _FIRST_OTHER)
+    numbers = np.flatnonzero(is_text[:-1] & is_text[1:])
+    if len(numbers) < 3:
+        return numbers[:0]
+    cells = layer.cells_of(np.arange(len(codes)))
+    heights = np.maximum(cells[:, 3] - cells[:, 1], 1e-6)
+    gaps = np.full(len(codes), np.inf)  # from each to the next, of the height
+    gaps[numbers] = (cells[numbers + 1, 0] - cells[numbers, 2]) / heights[numbers]
+    is_line = np.abs(cells[numbers + 1, 1] - cells[numbers, 1]) < _LEVEL * heights[numbers]
+    around = np.minimum(np.abs(gaps[numbers - 1]), np.abs(gaps[np.minimum(numbers + 1, len(codes) - 1)]))
+    found = numbers[is_line & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED) & (around < _NO_SPACE)]
+    after: _Numbers = found + 1
+    return after
+
+
+def _next_to_cuts(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> _Numbers:
+    """Characters that follow, with no blank between, one whose text a clipping path cuts off before them: cells of a
+    table cut their texts, and the next cell may begin right there."""
+    handles = layer.unplaced.objects.handles
+    cuts = np.array([*(objects.cuts.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
+    box_of = dict(zip(objects.found_texts.handles, objects.text_boxes[:, :4], strict=True))
+    boxes = np.array([*(box_of.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
+    owners = layer.unplaced.object_number
+    first, second = owners[:-1], owners[1:]
+    is_next = (first != second) & (codes[:-1] > _SPACE) & (codes[1:] > _SPACE)
+    is_cut = (boxes[first, 2] > cuts[first, 2]) & (boxes[second, 0] > cuts[first, 2] - _AT_EDGE)
+    is_cut |= (boxes[second, 0] < cuts[second, 0]) & (boxes[first, 2] < cuts[second, 0] + _AT_EDGE)
+    after: _Numbers = np.flatnonzero(is_next & is_cut & (cuts[first] != cuts[second]).any(axis=1)) + 1
+    return after

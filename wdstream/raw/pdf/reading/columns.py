@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import is_blank_code
 from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.places import Boxes, CharacterMask, centres_of
+from wdstream.raw.pdf.places import Boxes, CharacterMask, centres_of, distinct
 from wdstream.text.script import is_east_asian
 
 _AXIS = 0.55  # in ems: centres of one column are not further from each other across; points are off the middle
@@ -173,7 +173,7 @@ def blocks_of(units: Units, numbers: UnitNumbers) -> list[list[WrittenColumn]]:
         units: k of the page.
         numbers: (k,) of `column_numbers`, -1 for what is in none.
     """
-    columns = [_column(units, np.flatnonzero(numbers == number)) for number in np.unique(numbers[numbers >= 0])]
+    columns = [_column(units, np.flatnonzero(numbers == number)) for number in distinct(numbers[numbers >= 0])]
     sure = [column for column in columns if column.is_sure]
     for column in columns:
         if not column.is_sure and any(_is_near(column, other) for other in sure):

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import is_blank_code
-from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.characters import PUT_IN_LINE, PUT_IN_SPACE, PageCharacters, placed_at, reordered
 from wdstream.raw.pdf.places import CharacterMask
 from wdstream.raw.pdf.reading.columns import Units, WrittenColumn, blocks_of, column_numbers, units_of
-from wdstream.raw.pdf.reading.put_in import PUT_IN_LINE, PUT_IN_SPACE, placed_at, reordered
 from wdstream.raw.pdf.reading.ruby import find_ruby
-from wdstream.text.script import is_east_asian
+from wdstream.text.characters import beyond_ascii
+from wdstream.text.script import is_east_asian, one_of
 
 _OF_COLUMNS = (
     {0xFE10 + at: ord(sign) for at, sign in enumerate("，、。：；！？〖〗…") if sign}
@@ -22,6 +22,7 @@ _OF_COLUMNS = (
 _OPEN, _CLOSE = -0xFF08, -0xFF09
 _SPACES = (0x20, 0x3000)
 _LINE_ENDS = (0x0A, 0x0D)
+_EASTERN = one_of((0x2E80, 0xFFEF))
 _EMPTY_CELL = 1.6  # in ems: centres of letters with an empty cell between them are as far apart
 _TALL, _SMALL = 1.6, 0.75  # of the other side of a span; of the height of the span under it
 _SPACE, _SPACE_IF_PARTED = 0.45, 0.3  # in ems: a gap between turned letters that is a space; where PDFium parts them
@@ -196,14 +197,14 @@ class _Order:
         return [PUT_IN_SPACE] if is_space or gap > (_SPACE_IF_PARTED if is_parted else _SPACE) * em else []
 
 
-def may_need_order(codes: NDArray[np.uint32], spans: Callable[[], NDArray[np.float32]]) -> bool:
+def may_need_order(text: str, spans: Callable[[], NDArray[np.float32]]) -> bool:
     """Whether a page may have columns that are written downwards, or ruby; cheap where it has not.
 
     Args:
-        codes: of its text.
+        text: of the page.
         spans: gives (k, 4) boxes around what follows each other in one text object, in pixels.
     """
-    if ((codes >= 0x2E80) & (codes <= 0xFFEF)).sum() <= 1:
+    if not _EASTERN.search(beyond_ascii(text)) or len(_EASTERN.findall(text)) <= 1:
         return False
     boxes = spans()
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]

@@ -5,6 +5,7 @@ The analysis is pdfminer.six's, over PDFium's characters.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ _WITHOUT_PLACE = (0x20, 0x200C)  # spaces, and the zero-width non-joiner
 _ONE_LINE = 2.0  # of its highest character
 _NEAR = 1.5  # of the line's height
 _SPACING, _DOWN_SPACING = 0.5, 1.2  # of it, between lines of one block: columns leave room for ruby
+_numbers = count()
 
 
 def layout_lines(characters: PageCharacters, numbers: NDArray[np.intp], is_down: CharacterMask) -> list[Line]:
@@ -100,7 +102,9 @@ def _analysed(
 ) -> Iterator[Line]:
     """Lines as pdfminer.six finds them, each from left to right; `spacing` is the most between those of one block."""
     with needs_extra("reading order by layout", "layout"):
+        from pdfminer import layout
         from pdfminer.layout import LAParams, LTChar, LTComponent, LTPage, LTTextBox, LTTextLine
+    vars(layout)["id"] = _number_of  # in place of Python's
 
     class Character(LTChar):
         """A character by its box alone: the analysis asks for no more."""
@@ -121,6 +125,13 @@ def _analysed(
         for line in box if isinstance(box, LTTextBox) else ():
             if isinstance(line, LTTextLine):
                 yield np.array([item.number for item in line if isinstance(item, Character)], np.intp)
+
+
+def _number_of(component: object) -> int:
+    """Which of its components pdfminer asked for first: of pairs of blocks that are equally near, it joins those of the
+    lowest `id` first, which in Python is an address and another one in each process."""
+    number: int = vars(component).setdefault("wdstream_number", next(_numbers))
+    return number
 
 
 def _with_spaces(

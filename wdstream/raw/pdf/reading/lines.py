@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.characters import PageCharacters
-from wdstream.raw.pdf.places import extent_of
-from wdstream.raw.pdf.reading.put_in import reordered
+from wdstream.raw.pdf.characters import PageCharacters, reordered
+from wdstream.raw.pdf.places import distinct, extent_of, median_of
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
@@ -41,20 +40,21 @@ def kept_numbers(codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], keep: 
     """
     if (keep | is_put_in).all():
         return np.arange(len(codes))
-    kept = np.flatnonzero(keep & ~is_put_in)
-    gaps = np.flatnonzero(np.diff(kept) > 1)
-    between = [_between(codes, is_put_in, kept[at], kept[at + 1]) for at in gaps]
-    return np.sort(np.concatenate([kept, *between]))
+    kept, dropped = np.flatnonzero(keep & ~is_put_in), np.flatnonzero(~(keep | is_put_in))
+    stays = np.zeros(len(codes), np.bool_)
+    if len(kept):
+        stays[kept[0] : kept[-1] + 1] = True
+    gaps = distinct(kept.searchsorted(dropped))
+    for at in gaps[(gaps > 0) & (gaps < len(kept))].tolist():
+        stays[kept[at - 1] + 1 : kept[at]] = False
+        stays[_between(codes, kept[at - 1], kept[at])] = True
+    return np.flatnonzero(stays)
 
 
-def _between(
-    codes: NDArray[np.uint32], is_put_in: NDArray[np.bool_], before: np.intp, after: np.intp
-) -> NDArray[np.intp]:
-    """What parts two kept characters, by number: all that PDFium put there, or, where others were dropped, one line end
-    or space, unless one of the two is a space."""
+def _between(codes: NDArray[np.uint32], before: np.intp, after: np.intp) -> NDArray[np.intp]:
+    """What parts two kept characters between which others were dropped, by number: one line end or space, unless one of
+    the two is a space."""
     numbers = np.arange(before + 1, after)
-    if is_put_in[numbers].all():
-        return numbers
     is_parted = _SPACE in codes[[before, after]]
     for wanted in ((_RETURN, _LINE_FEED), (_LINE_FEED,), () if is_parted else (_SPACE,)):
         found = [np.flatnonzero(codes[numbers] == code)[:1] for code in wanted]
@@ -111,7 +111,7 @@ def has_lines_down(spans: NDArray[np.float32]) -> bool:
     """Whether two or more of (k, 4) spans are as narrow and high as lines that are turned."""
     sides = spans[:, 2:] - spans[:, :2]
     high = sides[sides[:, 1] > _NARROW * sides[:, 0], 1]  # among them strokes and brackets
-    return len(high) > 1 and bool((high > _NARROW * np.median(sides.min(axis=1))).sum() > 1)
+    return len(high) > 1 and bool((high > _NARROW * median_of(sides.min(axis=1))).sum() > 1)
 
 
 def order_lines_down(

@@ -6,6 +6,7 @@ Latin ones: text in them is not what its codes say.
 """
 
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +14,43 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.blanks import is_letter_code
 from wdstream.raw.pdf.characters import PageCharacters
+from wdstream.raw.pdf.places import distinct
 from wdstream.raw.pdf.reading.fonts import PageFonts
+from wdstream.text.characters import beyond_ascii
+from wdstream.text.script import one_of
 
 _LARGE = re.compile(r"(?:^|\+)(?:CM|LM|EU)EX\d|LMMathExtension")
 _DELIMITERS = "()[]⌊⌋⌈⌉{}⟨⟩"
+_SYMBOLS = re.compile(r"(?:^|\+)(?:CM|LM|EU)B?SY\d|LMMathSymbols")
 _SIGNS = (
-    (re.compile(r"(?:^|\+)(?:CM|LM|EU)SY\d|LMMathSymbols"), {ord("h"): "⟨", ord("i"): "⟩"}),
-    (re.compile(r"(?:^|\+)(?:CM|LM)MIB?\d|LMMathItalic"), {ord("~"): "\u20d7"}),  # the arrow over a vector
+    (
+        _SYMBOLS,
+        dict(zip(range(0x01, 0x20), "·×∗÷⋄±∓⊕⊖⊗⊘⊙◯◦•≍≡⊆⊇≤≥⪯⪰∼≈⊂⊃≪≫≺≻", strict=True))
+        | dict(zip(range(0x20, 0x41), "←→↑↓↔↗↘≃⇐⇒⇑⇓⇔↖↙∝′∞∈∋△▽\u0338↦∀∃¬∅ℜℑ⊤⊥ℵ", strict=True))
+        | dict(zip(range(0x5B, 0x80), "∪∩⊎∧∨⊢⊣⌊⌋⌈⌉{}⟨⟩|∥↕⇕\\≀√⨿∇∫⊔⊓⊑⊒§†‡¶♣♢♡♠", strict=True)),
+    ),
+    (
+        re.compile(r"(?:^|\+)(?:CM|LM)MIB?\d|LMMathItalic"),
+        dict(zip(range(0x28, 0x30), "↼↽⇀⇁↪↩▷◁", strict=True))
+        | dict(zip(range(0x5B, 0x61), "♭♮♯⌣⌢ℓ", strict=True))
+        | {0x0F: "ϵ", 0x24: "ϖ", 0x25: "ϱ", 0x3F: "⋆", 0x7E: "\u20d7"},  # the last is the arrow over a vector
+    ),
+    (
+        re.compile(r"(?:^|\+)MSAM\d"),
+        dict(zip(range(0x01, 0x21), "⊞⊠□■▪◊⧫↻↺⇌⇋⊟⊩⊪⊨↠↞⇇⇉⇈⇊↾⇂↿⇃↣↢⇆⇄↰↱⇝", strict=True))
+        | dict(zip(range(0x21, 0x39), "↭↫↬≗≿≳⪆⊸∴∵≑≜≾≲⪅⪕⪖⋞⋟≼≦⩽≶‵", strict=True))
+        | dict(zip(range(0x3A, 0x4B), "≓≒≽≧⩾≷⊏⊐⊳⊲⊵⊴★≬▾▶◀", strict=True))
+        | dict(zip(range(0x4D, 0x70), "▵▴▿≖⋚⋛⪋⪌¥⇛⇚✓⊻⊼⩞∠∡∢∝⌣⌢⋐⋑⋓⋒⋏⋎⋋⋌⫅⫆≏≎⋘⋙", strict=True))
+        | dict(zip(range(0x70, 0x80), "⌜⌝®Ⓢ⋔∔∽⋍⌞⌟✠∁⊺⊚⊛⊝", strict=True)),
+    ),
+    (
+        re.compile(r"(?:^|\+)MSBM\d"),
+        dict(zip(range(0x01, 0x1E), "≩≰≱≮≯⊀⊁≨≩≰≱⪇⪈⋠⋡⋨⋩⋦⋧≰≱⪵⪶⪹⪺⪉⪊≁≇", strict=True))
+        | dict(zip(range(0x24, 0x41), "⫋⫌⫋⫌⊊⊋⊈⊉∦∤∤∦⊬⊮⊭⊯⋭⋬⋪⋫↚↛⇍⇏⇎↮⋇∅∄", strict=True))
+        | dict(zip(range(0x66, 0x74), "℧ð≂ℶℷℸ⋖⋗⋉⋊∣∥∖∼", strict=True))
+        | dict(zip(range(0x74, 0x80), "≈≊⪸⪷↶↷ϝϰ𝕜ℏℏ϶", strict=True))
+        | {0x21: "⊋", 0x60: "Ⅎ", 0x61: "⅁"},
+    ),
     (
         _LARGE,
         dict(zip(range(0x0C), _DELIMITERS, strict=True))
@@ -33,6 +64,23 @@ _SIGNS = (
     ),
 )
 """Codes of TeX's fonts that PDFium gives as they are, and the signs that they print."""
+_LIGATURES = ("ff", "fi", "fl", "fj", "ft", "fb", "fh", "fk", "tt", "ti", "tf", "ct", "st", "Th")
+_OF_SIGNS = re.compile("|".join(pattern.pattern for pattern, _ in _SIGNS[:2]))
+_SLASH, _CIRCLE = "\u0338", "◯"
+_SEVERAL = re.compile(f"{_SLASH}[^\\s{_SLASH}]|↦−?→|→ ?↦(?!→)|↪−?→|←−?↩|◯[cR]|[cR]◯")
+_WHOLE = {"↦−→": "⟼", "→↦": "↦", "→ ↦": "↦", "←↩": "↩", "←−↩": "↩", "◯c": "©", "c◯": "©", "◯R": "®", "R◯": "®"}
+_OF_SEVERAL = [ord(_SLASH), *map(ord, "↦↪↩◯")]
+"""Signs that are printed over or into others, before or after them, and what they are together."""
+_SWAPPED = {
+    **{"".join(chr(ord(letter) << 8) for letter in letters): letters for letters in _LIGATURES},
+    **{chr(0x6600) + chr(0x6600 + (ord(last) << 8)): "ﬀ" + last for last in "il"},
+}
+_SWAPPED_PAIRS = re.compile("|".join(_SWAPPED))
+_SWAPPED_FIRST = re.compile("[" + "".join(pair[0] for pair in _SWAPPED) + "]")
+_FIRST_SWAPPED, _FIRST_BEFORE, _FIRST_AFTER = 0x5400, 0x600, 0x2000
+"""What some versions of Ghostscript make of the letters of one glyph: each unit of UTF-16 but the first of all gets the
+last byte of the one before in place of its first; those of Latin letters move by one byte, and of three the last two
+are one sum: 昀椀 for fi, 昀케 for ffi."""
 _MUSIC = re.compile(
     r"Emmentaler|^(?:\w+\+)?(?:feta|parmesan|musix|Bravura|Petaluma|Leland|Maestro|Opus|Gonville)", re.I
 )
@@ -83,6 +131,7 @@ _FIRST_PRIVATE = 0xE000
 _KEYS = 0xF000
 _FIRST_OTHER = 0x250  # after all of the Latin letters that fonts before Unicode had codes of
 _FIRST_PIECE, _LAST_PIECE = 0xF8E5, 0xF8FE  # private use of Adobe's lists of glyphs
+_MENDED_ALONE = one_of((ord(_SLASH), ord(_SLASH)), (_KEYS + 0x21, _KEYS + 0xFF), (_FIRST_PIECE, _LAST_PIECE))
 
 
 def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters:
@@ -96,17 +145,72 @@ def mended_codes(characters: PageCharacters, fonts: PageFonts) -> PageCharacters
     codes, is_mapped = characters.codes.copy(), characters.is_mapped.copy()
     for pattern, signs, which in found:
         of_font = _of_fonts(characters, fonts, pattern) & which
-        for code in np.unique(characters.codes[of_font]).tolist():
+        for code in distinct(characters.codes[of_font]).tolist():
             sign = signs.get(code - _KEYS if code >= _KEYS else code)
             if sign:
                 at = of_font & (characters.codes == code)
                 codes[at], is_mapped[at] = ord(sign), True
+    _unswap(codes)
+    if np.isin(codes, _OF_SEVERAL).any():
+        _join_signs(codes, _of_fonts(characters, fonts, _OF_SIGNS))
     return replace(characters, codes=codes, is_mapped=is_mapped)
 
 
-def has_keys(codes: NDArray[np.uint32]) -> bool:
-    """Whether some of the codes are private ones that fonts of signs have for keys."""
-    return bool(codes.max(initial=0) > _KEYS and _is_key(codes).any())
+def _join_signs(codes: NDArray[np.uint32], of_signs: NDArray[np.bool_]) -> None:
+    """Make one sign of those that TeX prints over or into each other: `≠` is a slash and `=` after it.
+
+    Args:
+        codes: (n,) of the characters; those that are part of another sign become pieces.
+        of_signs: (n,) which are of TeX's fonts for formulas.
+    """
+    for match in _SEVERAL.finditer(_text_of(codes)):
+        start, stop = match.span()
+        if not of_signs[start:stop].any() or (_CIRCLE in match[0] and of_signs[start:stop].all()):
+            continue  # a circle before a variable, as logic of time has it, is not around it
+        signs = match[0]  # Unicode has the slash after its sign
+        slashed = unicodedata.normalize("NFC", signs[1] + _SLASH)
+        signs = slashed if signs[0] == _SLASH else _WHOLE.get(signs, signs[:1])
+        codes[start:stop] = [*[_FIRST_PIECE] * (stop - start - len(signs)), *map(ord, signs)]
+
+
+def _unswap(codes: NDArray[np.uint32]) -> None:
+    """Put the letters of one glyph right whose bytes some versions of Ghostscript exchange."""
+    for number in _units_after(codes).tolist():
+        if codes[number] >> 8 == codes[number - 1] & 0xFF:  # not yet right
+            codes[number] = codes[number - 1] & 0xFF00 | codes[number] & 0xFF
+    if codes.max(initial=0) >= _FIRST_SWAPPED:
+        for match in _SWAPPED_PAIRS.finditer(_text_of(codes)):
+            codes[match.start() : match.end()] = [*map(ord, _SWAPPED[match[0]])]
+
+
+def _units_after(codes: NDArray[np.uint32]) -> NDArray[np.intp]:
+    """The characters, by number, that have the last byte of the one before as their first, after a letter of Arabic or
+    of South or Southeast Asia."""
+    if codes.max(initial=0) < _FIRST_AFTER:
+        return np.arange(0)
+    is_after = (codes[1:] >= _FIRST_AFTER) & (codes[1:] >> 8 == codes[:-1] & 0xFF)
+    found = np.flatnonzero(is_after) + 1
+    letters = codes[found - 1] if len(found) < 2 else np.where(np.isin(found - 1, found), 0x900, codes[found - 1])
+    return found[(letters >= _FIRST_BEFORE) & (letters < 0x1800)]
+
+
+def _text_of(codes: NDArray[np.uint32]) -> str:
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "replace")
+
+
+def may_be_mended(text: str) -> bool:
+    """Whether a text has private codes that fonts of signs have for keys or pieces, slashes through other signs, or
+    letters whose bytes are exchanged."""
+    others = beyond_ascii(text)
+    if _MENDED_ALONE.search(others):
+        return True
+    codes = [*map(ord, others)]
+    after = {code >> 8 for code in codes if code >= _FIRST_AFTER}
+    if not after.isdisjoint(code & 0xFF for code in codes if code >= _FIRST_BEFORE):
+        units = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        if len(_units_after(units)):
+            return True
+    return bool(_SWAPPED_FIRST.search(others) and _SWAPPED_PAIRS.search(text))
 
 
 def _is_key(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
