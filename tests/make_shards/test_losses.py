@@ -4,7 +4,6 @@ Spans: make_shards.
 """
 
 import contextlib
-import itertools
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,8 @@ from tests.helpers.jobs import Tree, workers_of
 from tests.helpers.waiting import wait_until
 from wdstream.make_shards import MakeShardsOptions, make_shards
 from wdstream.make_shards import process as workers_process
-from wdstream.make_shards.jobs import MakeShardsProgress
+from wdstream.make_shards import workers as make_shards_workers
+from wdstream.make_shards.process import Process
 
 COMMAND = [sys.executable, "-m", "wdstream", "make-shards"]
 OPTIONS = MakeShardsOptions(workers=2, pages_per_shard=3, memory_limit_mb=1500)
@@ -52,55 +53,90 @@ def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def at_pages(times: int, strike: Callable[[list[int]], None]) -> Callable[[MakeShardsProgress], None]:
-    """Strike the workers of this process when pages begin, this many times."""
-    others, left, calls = {*workers_of(os.getpid())}, [times], itertools.count()
+@contextmanager
+def struck_at_pages(monkeypatch: pytest.MonkeyPatch, number: int, sign: signal.Signals) -> Iterator[list[str]]:
+    """Send a signal to workers of this process while they are at a page, each page once; yields the pages struck.
 
-    def on_progress(state: MakeShardsProgress) -> None:
-        if state.stage == "making shards" and next(calls) % 3 == 1 and left[0]:
-            left[0] -= 1
-            strike(sorted({*workers_of(os.getpid())} - others))
+    A worker is stopped first and looked at again, as it may have gone on since it was seen at a page.
+    """
+    started, struck, is_over = list[Process](), list[str](), threading.Event()
 
-    return on_progress
+    class Noted(Process):
+        def __init__(self, *settings: Any) -> None:
+            super().__init__(*settings)
+            started.append(self)
+
+    def strike(worker: Process) -> None:
+        page, pid = page_of(worker), worker._process.pid
+        if page is None or page in struck or worker._process.poll() is not None:
+            return
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(pid) in "TZX", "a worker that is stopped")
+        if page_of(worker) == page and state_of(pid) == "T":
+            struck.append(page)
+            os.kill(pid, sign)
+        else:
+            os.kill(pid, signal.SIGCONT)
+
+    def strike_all() -> None:
+        while len(struck) < number and not is_over.wait(0.0005):
+            for worker in list(started):
+                # One that was ended meanwhile has no page, and no process.
+                with contextlib.suppress(ValueError, ProcessLookupError):
+                    if len(struck) < number:
+                        strike(worker)
+
+    monkeypatch.setattr(make_shards_workers, "Process", Noted)
+    thread = threading.Thread(target=strike_all)
+    thread.start()
+    try:
+        yield struck
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def page_of(worker: Process) -> str | None:
+    """The page of a shard that a worker is at."""
+    job = worker.job
+    return worker.where(job) if job is not None and job.kind != "survey" and worker.is_at_page else None
+
+
+def state_of(pid: int) -> str:
+    """The letter that Linux gives a process: T where it is stopped, X where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def test_killed_workers_cost_nothing(
-    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+    small_raw: Path,
+    tmp_path: Path,
+    undisturbed: Tree,
+    tree_of: Callable[[Path], Tree],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chance = random.Random(7)
-
-    def kill_one(workers: list[int]) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(workers), signal.SIGKILL)
-
-    for attempt in range(8):  # as below
-        out = tmp_path / f"out-{attempt}"
-        report = make_shards(small_raw, out, options=OPTIONS, on_progress=at_pages(6, kill_one))
-        assert tree_of(out) == undisturbed
-        if report.tried_again:
-            return
-    pytest.fail("no worker was killed at a page")
+    with struck_at_pages(monkeypatch, 4, signal.SIGKILL) as struck:
+        report = make_shards(small_raw, tmp_path / "out", options=OPTIONS)
+    assert len(struck) == 4
+    assert report.tried_again >= 1  # a file that is being opened when it is struck, and then a page of it, are one
+    assert report.given_up == 0
+    assert tree_of(tmp_path / "out") == undisturbed
 
 
 def test_a_stopped_worker_is_replaced_and_its_page_is_tried_again(
-    small_raw: Path, tmp_path: Path, undisturbed: Tree, tree_of: Callable[[Path], Tree]
+    small_raw: Path,
+    tmp_path: Path,
+    undisturbed: Tree,
+    tree_of: Callable[[Path], Tree],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = OPTIONS.replace(time_limit=5)
-
-    def stop(workers: list[int]) -> None:
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-
-    # A worker may also be met between two pages, where nothing has to be read again: then once more, in another folder,
-    # as a page that is met twice in one job is rightly given up.
-    for attempt in range(8):
-        out = tmp_path / f"out-{attempt}"
-        report = make_shards(small_raw, out, options=options, on_progress=at_pages(1, stop))
-        assert tree_of(out) == undisturbed
-        assert report.given_up == 0
-        if report.tried_again:
-            return
-    pytest.fail("no worker was stopped at a page")
+    with struck_at_pages(monkeypatch, 1, signal.SIGSTOP) as struck:
+        report = make_shards(small_raw, tmp_path / "out", options=OPTIONS.replace(time_limit=5))
+    assert len(struck) == 1
+    assert (report.tried_again, report.given_up) == (1, 0)
+    assert tree_of(tmp_path / "out") == undisturbed
 
 
 @contextlib.contextmanager
