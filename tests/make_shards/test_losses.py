@@ -57,7 +57,7 @@ def running(raw: Path, out: Path, *settings: str) -> Iterator["subprocess.Popen[
 def struck_at_pages(monkeypatch: pytest.MonkeyPatch, number: int, sign: signal.Signals) -> Iterator[list[str]]:
     """Send a signal to workers of this process while they are at a page, each page once; yields the pages struck.
 
-    A worker is stopped first and looked at again, as it may have gone on since it was seen at a page.
+    A worker is stopped first and looked at again, as it may have continued since it was seen at a page.
     """
     started, struck, is_over = list[Process](), list[str](), threading.Event()
 

@@ -86,6 +86,21 @@ def test_what_is_next_to_images_and_is_no_text(tmp_path: Path) -> None:
     }
 
 
+def test_a_row_whose_image_is_named_without_its_suffix_says_the_map(tmp_path: Path) -> None:
+    """TextVQA's own file: the reason named six other fields, and not the one that is its image."""
+    raw = tmp_path / "raw"
+    (raw / "train_images").mkdir(parents=True)
+    (raw / "train_images/0054c9.png").write_bytes(small_image(1, "png"))
+    fields = '"image_classes": ["Cello"], "image_width": 1024, "flickr_original_url": "https://a.b/1.jpg"'
+    row = f'{{"question": "Which?", "image_id": "0054c9", {fields}, "answers": ["a"]}}'
+    (raw / "train.json").write_text(f'{{"data": [{row}]}}')
+    assert reasons_of(raw)["train.json"] == (
+        "field 'image_id' has '0054c9', the name of an image file near the rows but for the suffix, and the row has no "
+        "image: say that it is its image with --map image=image_id (and where it is, with --image-folder), or metadata "
+        "with --metadata-field image_id"
+    )
+
+
 def test_what_helps_with_formats_that_are_not_read() -> None:
     """Each was only counted: `ignored: 2 .mds`."""
     formats = ".7z .heic .jpg .md .tfrecord-00000-of-00001 .tsv .zip .␛[2j"

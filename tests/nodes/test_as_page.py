@@ -126,7 +126,7 @@ def test_pil_images_follow_the_rules_of_files() -> None:
         ({"key": "a", "image": b"x", "words": "b"}, "row 'a': expected text .*; found image, words"),
         ({"key": "a", "text": 3}, "row 'a': text is int, a string expected"),
         ({"key": "a", "text": b"caf\xe9"}, r"row 'a': text is not UTF-8 \(byte 3\)"),
-        ({"key": "a", "text": "b", "meta": "de"}, "row 'a': 'meta' is a mapping, found str"),
+        ({"key": "a", "image": b"x", "conversations": []}, "row 'a': conversations is a list of turns, at least one"),
         ({"key": "a", "text": "b", "messages": []}, "row 'a': expected .* found 'text', 'messages'; more than one"),
         (
             {"key": "a", "image": b"x", "messages": [{"role": "user", "content": "Read."}]},
@@ -145,6 +145,13 @@ def test_pil_images_follow_the_rules_of_files() -> None:
 def test_other_samples_are_refused(sample: object, message: str) -> None:
     with pytest.raises(RowError, match=message):
         as_page(sample)
+
+
+def test_metadata_that_have_no_fields_are_kept_as_they_are() -> None:
+    """Rows of Nougat have a list there."""
+    for meta in ("de", [], [1], None):
+        assert as_page({"key": "a", "text": "b", "meta": meta}).meta == ({} if meta is None else {"meta": meta})
+    assert as_page({"key": "a", "text": "b", "meta": {"lang": "de"}, "n": 1}).meta == {"lang": "de", "n": 1}
 
 
 def test_decode_names_the_page_and_the_image() -> None:

@@ -21,10 +21,16 @@ def test_images_are_found_below_the_folder_only(tmp_path: Path) -> None:
     assert resolve_image(folder, "sub/a.png") == folder / "sub/a.png"
     assert resolve_image(folder, "inner.png") == folder / "inner.png"
     outside = (str(tmp_path / "secret.png"), (tmp_path / "secret.png").as_uri())
-    for name in ("../secret.png", "sub/../sub/a.png", "link.png", *outside):
+    for name in ("../secret.png", "sub/../../secret.png", "link.png", *outside):
         with pytest.raises(RowError, match="leaves the folder of the JSONL file"):
             resolve_image(folder, name)
         assert resolve_image(folder, name, allow_outside=True).is_file()
+    (folder / "out").symlink_to(tmp_path)
+    for name in ("out/../set/sub/a.png", "out/../link.png"):  # not what they seem to be where `out` is a folder
+        with pytest.raises(RowError, match="leaves the folder of the JSONL file"):
+            resolve_image(folder, name)
+    for name in ("sub/../sub/a.png", "./sub/x/../a.png", "x/../sub/./a.png"):
+        assert resolve_image(folder, name) == folder / "sub/a.png"
     for name in (str(folder / "sub/a.png"), (folder / "sub/a.png").as_uri()):
         assert resolve_image(folder, name) == folder / "sub/a.png"
     with pytest.raises(RowError, match="image 'sub' is a folder; expected the name of an image file"):
@@ -106,6 +112,18 @@ def test_a_row_without_an_image_does_not_name_one_but_for_the_suffix(tmp_path: P
             f"has no image: say that it is its image with --map image={field} (and where it is, with --image-folder), "
             f"or metadata with --metadata-field {field}"
         )
+
+
+def test_images_in_a_folder_below(tmp_path: Path) -> None:
+    """As those of ChartQA and InfographicVQA are, whose rows have the name alone."""
+    (tmp_path / "png").mkdir()
+    (tmp_path / "png/10095.png").write_bytes(b"x")
+    with pytest.raises(RowError) as refused:
+        resolve_image(tmp_path, "10095.png")
+    assert str(refused.value) == (
+        "image '10095.png' does not exist (relative to the folder of the JSONL file); png/10095.png is there; images "
+        "in another folder of RAW: --image-folder"
+    )
 
 
 def test_images_that_are_still_packed(tmp_path: Path) -> None:

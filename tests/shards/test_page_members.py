@@ -20,6 +20,16 @@ def test_page_has_its_image_first() -> None:
     assert members_from_page(page, ["jpg"]) == {"jpg": b"J", "txt": "Größe".encode(), "json": b'{"lang":"de"}'}
 
 
+def test_a_page_of_a_pdf_may_show_what_annotations_look_like() -> None:
+    """It was written, and refused when it was read."""
+    text = "72,25,326,25,326,64,72,64,TAN WOON YANN\n50,82,440,82,440,121,50,121,BOOK"
+    meta = {"source": "format.pdf", "page": 1, "text_from": "text layer"}
+    page = Page(key="k", images=(b"J",), segments=(ImageSegment(index=0), TextSegment(text=text)), meta=meta)
+    assert page_from_members("k", members_from_page(page, ["jpg"])) == page
+    with pytest.raises(RowError, match="its text has a box in numbers on each line"):
+        page_from_members("k", {"jpg": b"J", "txt": text.encode(), "json": b'{"page": 1}'})
+
+
 def test_page_without_text_and_text_without_image() -> None:
     image = page_from_members("k", {"png": b"P"})
     assert image.segments == (ImageSegment(index=0),)

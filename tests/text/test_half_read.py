@@ -51,6 +51,80 @@ def test_half_a_row(fields: dict[str, object], reason: str) -> None:
         as_page(fields)
 
 
+BOXES = "72,25,326,25,326,64,72,64,TAN WOON YANN\n50,82,440,82,440,121,50,121,BOOK TA .K"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+WHERE = (
+    "field {!r} says where on a page this text is, and the row has no image: it is a part of what was read on a page; "
+)
+WHERE += (
+    "give the image of the page with all its text, in one row, or say that this is metadata with --metadata-field {}"
+)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"bbox": [1, 2, 3, 4], "text": "hello", "span_num": 1},  # words of PubTables-1M
+        {"bbox": {"l": 1, "t": 2, "r": 3.5, "b": 4, "coord_origin": "TOPLEFT"}, "text": "x"},
+        {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "words": ["a", "b"], "text": "a b"},
+        {"polygon": [[1, 2], [3, 4], [5, 6], [7, 8]], "text": "x", "confidence": 0.9},
+        {"boundingBox": [1, 2, 3, 4, 5, 6, 7, 8], "text": "x"},
+        {"page_idx": 0, "type": "text", "text": "x"},  # content_list.json of MinerU
+        {"element_id": "ab", "type": "NarrativeText", "text": "x", "metadata": {"page_number": 1}},  # unstructured
+    ],
+)
+def test_a_part_of_a_page_without_its_image(place: dict[str, object]) -> None:
+    """Each was trained on as a text of its own."""
+    field = next(iter(place))
+    for read in (row, as_page):
+        with pytest.raises(RowError) as caught:
+            read(place)
+        assert WHERE.format(field, field) in str(caught.value)
+    assert row(place, None, field).images == ()
+    assert len(row({**place, "image": IMAGE}).images) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bbox": [5.9, 45.8, 10.5, 47.8], "country": "CH"},
+        {"coordinates": {"type": "Point", "coordinates": [1, 2]}, "place": {"bounding_box": {"type": "Polygon"}}},
+        {"bbox": []},
+        {"bbox": None},
+        {"box": "PO 12"},
+        {"box": 4},
+        {"boxes": ["a", "b", "c", "d"]},
+        {"points": [1, 2, 3, 4]},
+        {"page": 3, "type": "article"},
+        {"page_idx": 3},
+        {"element_id": 3},
+        {"quads": [True, False, True, True]},
+    ],
+)
+def test_what_is_no_place_on_a_page(fields: dict[str, object]) -> None:
+    assert row({"text": "a text", **fields}).images == ()
+
+
+def test_texts_of_rows_that_are_boxes_or_pointers() -> None:
+    """Of files these were refused already, and in rows trained on."""
+    boxes: list[dict[str, object]] = [
+        {"image": IMAGE, "text": BOXES},
+        {"image": IMAGE, "caption": BOXES},
+        {"text": BOXES},
+    ]
+    pointers: list[dict[str, object]] = [{"image": IMAGE, "text": POINTER}, {"text": POINTER}]
+    for fields in boxes:
+        with pytest.raises(RowError, match="the text has a box in numbers on each line, not the text of a page"):
+            row(fields)
+    for fields in pointers:
+        with pytest.raises(RowError, match="the text is a pointer of Git LFS, not the file itself"):
+            row(fields)
+    said = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": BOXES}]
+    assert row({"image": IMAGE, "messages": said}).segments[-1] == TextSegment(text=BOXES)  # what it is asked for
+    assert row({"image": IMAGE, "text": BOXES}, "text=text").segments[-1] == TextSegment(text=BOXES)
+    assert row({"image": IMAGE, "text": POINTER + "is what a pointer holds. " * 50}).images
+
+
 def test_what_is_asked_for_is_read() -> None:
     pair: dict[str, object] = {"images": [IMAGE], "prompt": ASKED, "chosen": SAID, "rejected": SAID}
     found = row(pair, "question=prompt,answer=chosen")

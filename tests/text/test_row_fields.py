@@ -63,6 +63,8 @@ def test_what_could_be_an_image_is_refused(fields: dict[str, Any], what: str, im
             "num_images": 1,
             "has_image": True,
             "image_classes": ["Belt"],
+            "image_metadata": [{"url": "x", "alt": "A page"}],
+            "image_info": {"camera": "X"},
         },
         {"image_alt": "A photo of a page", "image": "", "images": [], "photo": None},
         {"source": "pages/a.png", "file": "a.png", "url": "https://host/other/a.png", "id": "b.png"},

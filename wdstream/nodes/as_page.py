@@ -182,10 +182,10 @@ def _is_key(value: object) -> bool:
 
 
 def _meta(fields: Mapping[str, object]) -> dict[str, object]:
-    """The metadata of a row: its other fields, those of `meta` among them."""
-    more = fields.get(_META, {})
+    """The metadata of a row: its other fields, those of `meta` among them where it has fields."""
+    more = fields.get(_META)
     if not isinstance(more, Mapping):
-        raise RowError(f"'meta' is a mapping, found {type(more).__name__}")
+        return dict(fields)
     return {name: value for name, value in fields.items() if name != _META} | {**more}
 
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
+from os.path import normpath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -90,8 +91,9 @@ def resolve_image(folder: Path, name: str, *, allow_outside: bool = False) -> Pa
         raise RowError(f"{shown} cannot be found: {reason or type(error).__name__}") from error
     if _is_absolute(name):
         raise _not_here(folder, name, shown)
+    hint = _below(folder, name) or _near(folder, name) or _packed(folder)
     raise RowError(
-        f"{shown} does not exist (relative to the folder of the JSONL file){_near(folder, name) or _packed(folder)}",
+        f"{shown} does not exist (relative to the folder of the JSONL file){hint}",
         option="; images in another folder of RAW: --image-folder",
     )
 
@@ -223,6 +225,11 @@ def _inside(folder: Path, name: str, shown: str, *, allow_outside: bool) -> Path
     if ".." not in name and is_below(str(path), str(folder)):
         return path  # as nearly all are
     goes_up = ".." in PurePosixPath(name).parts
+    if goes_up and not _is_absolute(name):  # `sub/../a.png` is in the folder, unless `sub` is a link
+        plain = normpath(name)
+        is_one = store_of(folder) is not None or (folder / plain).resolve() == path.resolve()
+        if not plain.startswith("..") and is_one:
+            return _inside(folder, plain, shown, allow_outside=False)
     if not goes_up and path.resolve().is_relative_to(folder.resolve()):
         return path
     if _is_absolute(name) or goes_up:
@@ -297,6 +304,15 @@ def _with_suffix(folder: Path, name: str, shown: str) -> str | None:
 def _are_one(folder: Path, names: Sequence[str]) -> bool:
     """Whether names are of one file: a disk that takes no notice of case has `a.jpg` as `a.JPG`, too."""
     return store_of(folder) is None and all((folder / names[0]).samefile(folder / name) for name in names[1:])
+
+
+def _below(folder: Path, name: str) -> str:
+    """The file of that name in one of the folders directly below, for the message: rows and images come apart."""
+    if is_link(name) or _is_absolute(name) or ".." in name:
+        return ""
+    folders = islice((below for below in _names(folder) if "." not in below), _MOST_FOLDERS)
+    found = next((f"{below}/{name}" for below in folders if is_raw_file(folder / below / name)), None)
+    return "" if found is None else f"; {short_name(found)} is there"
 
 
 def _near(folder: Path, name: str) -> str:

@@ -24,6 +24,7 @@ from wdstream.records import Page
 from wdstream.shards.page_members import ROW_OF, is_row_of_ours
 from wdstream.text.characters import replace_surrogates
 from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.maps.forms import ALL_IMAGE_FIELDS
 from wdstream.text.row_fields import no_file, with_declared
 from wdstream.text.row_forms import Row, RowRules, read_row
 from wdstream.text.row_images import RowImage
@@ -120,7 +121,13 @@ class RowPages:
         Raises:
             PageError: it cannot become a page.
         """
-        row = read_row(with_pages_drawn(fields, self._settings, self._folders), self._rules)
+        drawn = with_pages_drawn(fields, self._settings, self._folders)
+        try:
+            row = read_row(drawn, self._rules)
+        except RowError:
+            if ALL_IMAGE_FIELDS.isdisjoint(drawn):
+                self._near.refuse_named(drawn, self._rules.metadata_fields)  # which says more
+            raise
         if not row.images:
             self._near.refuse_named(row.meta, self._rules.metadata_fields)
         page = Page(

@@ -170,7 +170,7 @@ def _page(
     """A page: one image at most, and `txt`."""
     if parts.are_numbered or len(parts.images) > 1:
         raise _several_images(key, members)
-    text = text_of_part(key, members[TEXT_EXTENSION], text_chars, is_own=is_own)
+    text = text_of_part(key, members[TEXT_EXTENSION], text_chars, is_own=is_own, meta=meta)
     if not is_own or not parts.images:
         try:
             _refuse_lost_images(members, parts, meta, [text], is_own=is_own)

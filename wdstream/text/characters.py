@@ -5,10 +5,12 @@ Nothing that comes from a file reaches a terminal as it is: names, suffixes, key
 `printable`, and where they are one word of a line by `short_name`.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 # PDFium ends a line broken inside a word with U+0002, in some encodings with U+FFFE, and drops the line end after it.
 _LINE_END_HYPHENS = "\u0002\ufffe"
@@ -31,15 +33,35 @@ _FIRST_CONTROL_PICTURE = 0x2400
 _MAX_NAME = 160
 _ASCII = bytes(range(0x80))
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_LFS_TEXT = LFS_POINTER.decode()
 LFS_POINTER_BYTES = 1024
 """More than a pointer has, as its specification says."""
 FETCH_LFS = "is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`"
+_HEAD_BYTES = 4096
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _NO_TEXT_BYTES = bytes({*range(0x20), 0x7F} - set(b"\t\n\x0b\x0c\r\x1b"))
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _CORNERS = re.compile(rf"({_NUMBER}(?:, ?{_NUMBER}){{7}}),.*")
-_SHARES = re.compile(r"\d+((?: [01]?\.\d+| [01]){4})")
-_LONG_SHARE = re.compile(r"\.\d{5}")
+_EDGES = re.compile(r'(\d+)[, ] ?(\d+)[, ] ?(\d+)[, ] ?(\d+)[, ] ?".*"')
+_SHARES = re.compile(r"\d+((?: (?:[01]?\.\d+|[01]))+)")
+_LONG_SHARE, _SHORTER_SHARE = re.compile(r"\.\d{5}"), re.compile(r"\.\d{4}")
+_LEAST_SIDE = 4  # pixels of a box with a word in it
+_LEAST_POINTS, _MOST_POINTS = 5, 64  # of a polygon; the rest of a longer one is not looked at
+_WORDS_WITH_PLACES = (
+    re.compile(rf"{_NUMBER}(?:,{_NUMBER}){{3,}},####.*"),  # CTW1500
+    re.compile(r"[^\t]*(?:\t-?\d+){7}\t[^\t]*\t[a-z_]+"),  # DocBank: word, box, colour, font, kind
+    re.compile(r"x: \[\[[\d ]+\]\], y: \[\[[\d ]+\]\],.*"),  # Total-Text
+    re.compile(r"\[\[\[\d[^()]*\]\], \(['\"].*['\"], \d(?:\.\d+)?(?:e-\d+)?\)\],?"),  # PaddleOCR, as Python writes it
+)
+"""Lines of annotations of words, each form unlike any text that a page shows."""
+_ANNOTATION = re.compile(
+    r"\(page(?: -?\d+){4}\s"  # djvused
+    r"|(?:\s*<[?!][^>]*>)*\s*<(?:\w+:)?(?:alto|PcGts|DjVuXML|pdf2xml)[\s>]"
+    r"|\s*<annotation(?=[\s>])(?=[\s\S]*<bndbox>)|\s*<[\s\S]*\bclass=[\"']ocr_page[\"']"
+)
+_PLACE_KEY = re.compile(
+    r"""['"](?:points|bbox|box|polygon|poly|boundingBox|bounding_box|text_region|vertices)['"]: ?\[+-?\d"""
+)
 _ROUNDING = 1e-3
 
 
@@ -103,10 +125,17 @@ def other_than_text(data: bytes) -> str | None:
         return FETCH_LFS
     if data.startswith(_UTF16_MARKS) or _is_utf16(data):
         return "is UTF-16, or no text: write it as UTF-8"
-    first = data[:4].removeprefix(b"\xef\xbb\xbf")
-    if (first[:1].isdigit() or first.startswith(b"-")) and are_boxes(data.decode("utf-8-sig", "replace")):
+    head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if (head[:1].isdigit() or head.startswith(b"-")) and are_boxes(data.decode("utf-8-sig", "replace")):
         return "has a box in numbers on each line, not the text of a page: write the words alone, in reading order"
+    if (head[:1] in b"[({<x" or b"\t" in head or b",####" in head) and has_places(data.decode("utf-8-sig", "replace")):
+        return "has places in numbers next to its words, and is not the text of a page: write the words alone, in order"
     return None
+
+
+def is_lfs_pointer(text: str) -> bool:
+    """Whether a text is what a pointer of Git LFS holds, whose file nobody fetched."""
+    return text.startswith(_LFS_TEXT) and len(text) < LFS_POINTER_BYTES
 
 
 def _is_utf16(data: bytes) -> bool:
@@ -121,15 +150,88 @@ def _is_utf16(data: bytes) -> bool:
 
 
 def are_boxes(text: str) -> bool:
-    """Whether every line is a box: four corners and a word (SROIE, ICDAR), or a class and a box in shares (YOLO)."""
+    """Whether every line is a box: four corners and a word (SROIE, ICDAR), four edges and a quoted word (ICDAR 2013),
+    or a class and a box or polygon in shares (YOLO)."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = [_CORNERS.fullmatch(line) for line in lines]
-    if lines and all(found):
-        return all(_goes_around([*map(float, match[1].split(","))]) for match in found if match)
-    found = [_SHARES.fullmatch(line) for line in lines]
-    if not lines or not all(found) or len(_LONG_SHARE.findall(text)) < 2 * len(lines):
+    if not lines:
         return False
-    return all(_is_within([*map(float, match[1].split())]) for match in found if match)
+    if (found := _all_match(_CORNERS, lines)) is not None:
+        return all(_goes_around([*map(float, match[1].split(","))]) for match in found)
+    if (found := _all_match(_EDGES, lines)) is not None:
+        return all(_has_sides([*map(float, match.groups())]) for match in found)
+    found = _all_match(_SHARES, lines)
+    return found is not None and _are_exact(text, lines) and all(_is_shape([*map(float, m[1].split())]) for m in found)
+
+
+def has_places(text: str) -> bool:
+    """Whether a text is words with their places, as programs for annotation and OCR write them: in lines, in JSON, or
+    in XML by another name."""
+    if _ANNOTATION.match(text):
+        return True
+    if text.lstrip()[:1] in ("[", "{") and _PLACE_KEY.search(text):
+        return _is_json(text) or all(map(_is_json, filter(str.strip, text.splitlines())))
+    first, _, _ = text.strip().partition("\n")
+    form = next((form for form in _WORDS_WITH_PLACES if form.fullmatch(first.strip())), None)
+    return form is not None and all(form.fullmatch(line.strip()) for line in text.splitlines() if line.strip())
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON, or the same as Python writes it."""
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except (ValueError, RecursionError):
+        return text.startswith(("[{'", "{'")) and text.rstrip().endswith(("}", "}]"))
+
+
+def _all_match(form: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]] | None:
+    """The matches of all lines, None where one has none."""
+    found = [match for line in lines if (match := form.fullmatch(line)) is not None]
+    return found if len(found) == len(lines) else None
+
+
+def _are_exact(text: str, lines: Sequence[str]) -> bool:
+    """Whether numbers have as many digits as shares of pixels have, and few tables: five, or four in several lines that
+    are not numbered."""
+    if len(_LONG_SHARE.findall(text)) >= 2 * len(lines):
+        return True
+    numbers = [int(line.partition(" ")[0]) for line in lines]
+    counts_up = all(after > before for before, after in pairwise(numbers))
+    return not counts_up and len(_SHORTER_SHARE.findall(text)) >= 2 * len(lines)
+
+
+def _is_shape(shares: Sequence[float]) -> bool:
+    """Whether the numbers after a class are a box (and how sure it is), four corners, or the points of a polygon."""
+    if len(shares) in (4, 5):
+        return _is_within(shares[:4])
+    if max(shares) > 1 or len(shares) % 2:
+        return False
+    return _goes_around(shares) if len(shares) == 8 else _is_outline(shares)
+
+
+def _has_sides(edges: Sequence[float]) -> bool:
+    left, top, right, bottom = edges
+    return right - left >= _LEAST_SIDE and bottom - top >= _LEAST_SIDE
+
+
+def _is_outline(numbers: Sequence[float]) -> bool:
+    """Whether x and y of five points or more are an outline: no side of it crosses another, as those of a table do."""
+    points = [*zip(numbers[::2], numbers[1::2], strict=True)][:_MOST_POINTS]
+    sides = [*pairwise(points)]
+    return len(points) >= _LEAST_POINTS and not any(
+        _cross(*one, *other) for number, one in enumerate(sides) for other in sides[number + 2 :]
+    )
+
+
+_Point = tuple[float, float]
+
+
+def _cross(a: _Point, b: _Point, c: _Point, d: _Point) -> bool:
+    """Whether the sides ab and cd cross between their ends."""
+
+    def turn(p: _Point, q: _Point, r: _Point) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return turn(a, b, c) * turn(a, b, d) < 0 > turn(c, d, a) * turn(c, d, b)
 
 
 def _goes_around(corners: Sequence[float]) -> bool:

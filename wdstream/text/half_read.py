@@ -4,19 +4,28 @@
 {"prompt", "completion", "label": false}           an answer to avoid; `kto_tag` says the same
 {"text": "at <bbox>", "objects": {"bbox": ...}}    a text whose boxes and names are elsewhere
 {"pdf_path": "a.pdf", "text": ...}                 a page whose picture is in a PDF that is only named
+{"text": ..., "bbox": [...]} without an image      line or block of a page, as OCR and layout models write them
+{"text": "72,25,326,25,326,64,72,64,TOTAL\n..."}   boxes of words in place of the text of an image
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
-from wdstream.records import Segment, TextSegment
+from wdstream.records import Segment, TextSegment, TurnSegment
+from wdstream.text.characters import FETCH_LFS, are_boxes, is_lfs_pointer
+from wdstream.text.image_names import NAME_WORD
 
 _REJECTED = re.compile(r"rejected(_(response|answer|message|image|completion|output|text)s?)?", re.IGNORECASE)
 _CHOSEN = "chosen"
 _QUESTIONS = ("prompt", "question", "instruction", "query", "conversations", "messages")
 _OBJECTS = "objects"
 _MARKS_OF_OBJECTS = ("<bbox>", "<ref-object>")
+_PLACE = re.compile("(?:bbox|box|bounding_?box|quad|polygon|text_region)(?:es|s)?", re.IGNORECASE)
+_SIDES = re.compile("[xylrtbwh]|[xy][0-4]|[xy]_?(?:min|max)|left|top|right|bottom|width|height", re.IGNORECASE)
+_OF_THE_EARTH = re.compile("lat|lon|lng|latitude|longitude|geo|geometry|geojson|place|country|city|map", re.IGNORECASE)
+_LEAST_NUMBERS = 4  # of a box
+_MAX_DEPTH = 4
 
 
 def refuse_preferences(fields: Mapping[str, object], metadata_fields: frozenset[str], *, is_mapped: bool) -> None:
@@ -56,6 +65,79 @@ def _map_of_chosen(fields: Mapping[str, object]) -> str:
     question = next((name for name in _QUESTIONS if name in fields), None)
     chosen = f"question={question},answer={_CHOSEN}" if question else f"turns={_CHOSEN}"
     return f"; take the chosen answer alone with --map {chosen}"
+
+
+def refuse_half_read(
+    segments: Sequence[Segment],
+    meta: Mapping[str, object],
+    metadata_fields: frozenset[str],
+    *,
+    has_images: bool,
+    is_mapped: bool,
+) -> None:
+    """Check that what a row says besides does not make its text a part of what was meant.
+
+    Args:
+        segments: of the row.
+        meta: its fields that are not used.
+        metadata_fields: names of fields that are metadata, whatever they look like.
+        has_images: whether the row has an image.
+        is_mapped: whether somebody said which field is the text: then it may be boxes.
+
+    Raises:
+        RowError: it is; says what to do.
+    """
+    rest = meta
+    if metadata_fields:
+        rest = {field: value for field, value in meta.items() if field not in metadata_fields}
+    refuse_marks_of_objects(segments, rest)
+    texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
+    if any(map(is_lfs_pointer, texts)):
+        raise RowError(f"the text {FETCH_LFS}, and make the rows again")
+    if not has_images:
+        refuse_named_pdf(rest, metadata_fields)
+        _refuse_places(rest)
+    if len(texts) == 1 and not is_mapped and not any(isinstance(segment, TurnSegment) for segment in segments):
+        text = texts[0].lstrip("\ufeff \n")
+        if (text[:1].isdigit() or text.startswith("-")) and are_boxes(text):
+            raise RowError(
+                "the text has a box in numbers on each line, not the text of a page: write the words alone, in "
+                "reading order",
+                option=", or say with --map text=FIELD that this is what is to be written",
+            )
+
+
+def _refuse_places(fields: Mapping[str, object]) -> None:
+    """Check that a row without an image is not a line, block or word of a page.
+
+    Raises:
+        RowError: names the field that says so.
+    """
+    field = next((name for name, value in fields.items() if _PLACE.fullmatch(name) and _is_place(value)), None)
+    if field is not None and any(_OF_THE_EARTH.fullmatch(word) for name in fields for word in NAME_WORD.findall(name)):
+        return  # a place in the world
+    if field is None and isinstance(fields.get("type"), str):  # MinerU, unstructured
+        is_element = isinstance(fields.get("page_idx"), int) or "element_id" in fields
+        field = next((name for name in ("page_idx", "element_id") if name in fields), None) if is_element else None
+    if field is not None:
+        raise RowError(
+            f"field {field!r} says where on a page this text is, and the row has no image: it is a part of what was "
+            "read on a page; give the image of the page with all its text, in one row",
+            option=f", or say that this is metadata with --metadata-field {field}",
+        )
+
+
+def _is_place(value: object, depth: int = 0) -> bool:
+    """Whether a value is a box: four numbers or more, points, an object with sides, or a list of such."""
+    if isinstance(value, Mapping):
+        sides = [key for key, inner in value.items() if _SIDES.fullmatch(str(key)) and isinstance(inner, int | float)]
+        return len(sides) >= _LEAST_NUMBERS
+    if not isinstance(value, list | tuple) or depth > _MAX_DEPTH:
+        return False
+    numbers = [inner for inner in value if isinstance(inner, int | float) and not isinstance(inner, bool)]
+    if len(numbers) == len(value):
+        return len(value) >= (_LEAST_NUMBERS if not depth else 2)
+    return all(_is_place(inner, depth + 1) for inner in value)
 
 
 def refuse_marks_of_objects(segments: Sequence[Segment], meta: Mapping[str, object]) -> None:

@@ -23,7 +23,7 @@ from typing import Literal
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment
-from wdstream.text.half_read import refuse_marks_of_objects, refuse_named_pdf, refuse_preferences
+from wdstream.text.half_read import refuse_half_read, refuse_preferences
 from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.field_map import FieldMap, MapText, Taken
 from wdstream.text.maps.field_paths import opened
@@ -205,9 +205,7 @@ def _read(
             refuse_images_in_text(segment.text, has_images=bool(chosen), is_image_file=rules.is_image_file)
     used = {*image_fields, *text_fields}
     meta = {**{field: value for field, value in present.items() if field not in used}, **rest}
-    refuse_marks_of_objects(segments, {f: v for f, v in meta.items() if f not in rules.metadata_fields})
-    if not chosen:
-        refuse_named_pdf(meta, rules.metadata_fields)
+    refuse_half_read(segments, meta, rules.metadata_fields, has_images=bool(chosen), is_mapped=is_mapped)
     refuse_unused_images(
         meta,
         chosen,

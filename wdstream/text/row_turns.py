@@ -59,6 +59,8 @@ def normal_turns(turns: object, where: str, named: list[RowImage]) -> object:
     """
     if not isinstance(turns, list | tuple):
         return turns
+    if not turns:
+        raise RowError(f"{where} is a list of turns, at least one; found []")
     return _with_train([_normal_turn(turn, f"{where}[{number}]", named) for number, turn in enumerate(turns)])
 
 

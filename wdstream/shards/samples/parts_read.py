@@ -10,6 +10,7 @@ from wdstream.text.image_names import are_one_name
 from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_images import RowImage
 
+TEXT_FROM = "text_from"  # what a label was read by, which no text file has (raw/texts/page_text.py)
 _JSON = json.JSONDecoder(object_pairs_hook=unambiguous)  # made once: `json.loads` makes one for each call
 
 
@@ -31,9 +32,11 @@ def json_of_part(key: str, members: Mapping[str, bytes]) -> dict[str, object] | 
     return value
 
 
-def text_of_part(key: str, data: bytes, text_chars: int | None, *, is_own: bool) -> str:
-    """The text of a page."""
-    if not is_own and (what := other_than_text(data)) is not None:
+def text_of_part(
+    key: str, data: bytes, text_chars: int | None, *, is_own: bool, meta: Mapping[str, object] | None = None
+) -> str:
+    """The text of a page. One of which metadata say what wrote it (a PDF, OCR) is not an annotation."""
+    if not is_own and not isinstance((meta or {}).get(TEXT_FROM), str) and (what := other_than_text(data)) is not None:
         raise RowError(f"sample {key!r}: its text {what}")
     try:
         stored = data.decode("utf-8")
