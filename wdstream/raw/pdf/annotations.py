@@ -4,6 +4,7 @@ PDFium reads no text of annotations. So their appearances are made part of the p
 ("flattened"); their text then comes last, and is moved here to where a reader finds it.
 """
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -38,7 +39,7 @@ def has_drawn_annotations(page: Any) -> bool:
 
 
 def place_annotations(
-    characters: PageCharacters, keep: CharacterMask, blocks: NDArray[np.intp]
+    characters: PageCharacters, keep: CharacterMask, annotations: Mapping[int, int]
 ) -> tuple[PageCharacters, CharacterMask]:
     """Move the text of annotations to its place among the page's own.
 
@@ -48,11 +49,13 @@ def place_annotations(
     Args:
         characters: of the page, n of them.
         keep: (n,) which count.
-        blocks: (n,) number of the annotation that a character belongs to, -1 for the page's own.
+        annotations: of text objects in annotations, by address, the number of the annotation.
 
     Returns:
         The characters in their new order, with spaces and line ends put in, and which count.
     """
+    of_objects = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
+    blocks = of_objects[characters.object_number]
     is_own = (blocks < 0) & keep & (characters.object_number >= 0)
     own = np.flatnonzero(is_own)
     words = words_of(characters.codes, is_own & ~is_blank_code(characters.codes))

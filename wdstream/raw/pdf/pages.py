@@ -1,5 +1,6 @@
 """Pages of a PDF as samples: drawn to JPEG, with the text of their text layer or of a file."""
 
+import re
 from contextlib import ExitStack
 
 from wdstream.errors import SourceError
@@ -13,7 +14,10 @@ from wdstream.raw.settings import RawSettings
 from wdstream.raw.source import RawFile, StoredImage, StoredPage, page_of_image, require_text
 from wdstream.raw.texts.file_texts import text_elsewhere
 from wdstream.raw.texts.page_text import PageTexts
-from wdstream.text.characters import normalise_text, replace_surrogates, unreadable_share
+from wdstream.text.characters import kinds_of, normalise_text, replace_surrogates, unreadable_share
+
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn what follows: nothing is drawn for them, and the letters of a picture are where they are drawn."""
 
 
 class PdfReader:
@@ -131,6 +135,8 @@ class PdfReader:
                 f"text layer is not text: {share:.1%} of its characters mean nothing in Unicode (limit "
                 f"{self._settings.max_unreadable:.1%}); put a text file next to the PDF"
             )
+        if _DIRECTIONS.search(kinds_of(text)):
+            text = _DIRECTIONS.sub("", text)
         return normalise_text(text.replace("\t", " "))  # a glyph has no width of its own for each place
 
 

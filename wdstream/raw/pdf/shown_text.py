@@ -18,7 +18,13 @@ from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_a
 from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
 from wdstream.raw.pdf.reading.fonts import has_embedded_font, read_fonts
-from wdstream.raw.pdf.reading.lines import has_lines_down, kept_numbers, order_lines_down
+from wdstream.raw.pdf.reading.lines import (
+    has_lines_down,
+    kept_numbers,
+    may_have_initials,
+    order_lines_down,
+    place_initials,
+)
 from wdstream.raw.pdf.reading.maps import drawn_as_boxes, mapped_share, mapped_share_of_text
 from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, may_be_mended, mended_codes
 from wdstream.raw.pdf.visible import find_visible
@@ -121,13 +127,13 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
     breaks, annotations = find_breaks(layer, objects), objects.annotations
     is_plain = not annotations and order == "file"
     if breaks is not None or not keep.all():
-        is_plain = is_plain and len(layer.text) == layer.num_characters
-        is_plain = is_plain and bool(keep.all() or layer.text_codes.max() < _FIRST_PRIVATE)
+        is_whole = is_plain and len(layer.text) == layer.num_characters
+        is_plain = is_whole and bool(keep.all() or layer.text_codes.max() < _FIRST_PRIVATE)
     if is_plain and not SIGNS.isdisjoint(kinds_of(layer.text)):
         is_plain = not may_have_accents_apart(layer.codes, layer.boxes_of)
-    runs_down = has_lines_down(layer.spans)
-    is_eastern = may_need_order(layer.text, lambda: layer.spans)
-    if is_plain and not runs_down and not is_eastern and not needs_places(layer.text):
+    runs_down, has_initials = has_lines_down(layer.spans), may_have_initials(layer.spans)
+    is_eastern, is_down = may_need_order(layer.text, lambda: layer.spans), None
+    if is_plain and not (runs_down or has_initials or is_eastern) and not needs_places(layer.text):
         if (
             not layer.has_unmapped
             and not has_embedded_font(objects.found_texts.handles, BY_NAME)
@@ -149,11 +155,11 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
         characters, spaces = clusters.characters, centres_of(clusters.spaces)
     characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))
     if annotations:
-        blocks = np.array([*(annotations.get(handle, -1) for handle in characters.objects.handles), -1], np.intp)
-        characters, keep = place_annotations(characters, keep, blocks[characters.object_number])
+        characters, keep = place_annotations(characters, keep, annotations)
+    if has_initials:
+        characters, keep = place_initials(characters, keep)
     if runs_down:
         characters, keep = order_lines_down(characters, keep, objects.texts)
-    is_down = None
     if is_eastern:
         characters, keep, is_down = order_east_asian(characters, keep)
     text = page_text(characters, keep, order=order, is_down=is_down, spaces=spaces)

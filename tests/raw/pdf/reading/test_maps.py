@@ -342,6 +342,32 @@ def test_boxes_in_place_of_letters_that_no_font_has_are_not_these_letters(tmp_pa
         read(boxes)
 
 
+GREEK = "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
+"""Letters of a page's own fonts, before those that these do not have."""
+HINDI = ("हि", "न्", "दी", "में", "लि", "खा", "हु", "आ", "पा", "ठ", "य", "ही")
+
+
+def clusters_drawn_as(glyphs: str) -> str:
+    """Greek letters, and below them clusters of Hindi: for each of their letters the glyph of the cluster."""
+    greek = (
+        f"/Span<</ActualText<FEFF{ord(letter):04x}>>>BDC ({chr(65 + at)}) Tj EMC" for at, letter in enumerate(GREEK)
+    )
+    named = (
+        f"/Span<</ActualText<FEFF{cluster.encode('utf-16-be').hex()}>>>BDC ({glyph * len(cluster)}) Tj EMC"
+        for cluster, glyph in zip(HINDI, glyphs, strict=True)
+    )
+    return f"BT /C 12 Tf 20 170 Td {' 14 0 Td '.join(greek)} ET BT /C 9 Tf 20 130 Td {' 28 0 Td '.join(named)} ET"
+
+
+def test_boxes_for_clusters_of_letters_after_letters_that_are_drawn(tmp_path: Path) -> None:
+    """Browsers name a cluster once for all of its boxes, and PDFium gives each of its letters a part of them."""
+    sound = write_pdf(tmp_path / "x.pdf", clusters_drawn_as("BCDEFGHKLMNP"), page="/MediaBox[0 0 400 200]")
+    assert "".join(text_of(read(sound)).split()) == GREEK + "".join(HINDI)
+    boxes = write_pdf(tmp_path / "y.pdf", clusters_drawn_as("O" * 12), page="/MediaBox[0 0 400 200]")
+    with pytest.raises(SourceError, match=r"text layer is not text: its fonts map only 52.2% of it to Unicode"):
+        read(boxes)
+
+
 def test_pale_letters_whose_boxes_are_of_one_shape_are_not_boxes_of_a_font_without_them(tmp_path: Path) -> None:
     """As of a heavy font, in which each syllable fills its square."""
     letters = "如是我聞一時佛住王舍城耆闍崛山中"

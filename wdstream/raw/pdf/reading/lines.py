@@ -1,13 +1,14 @@
 """Lines of a page: which characters make one, and lines that marks or small jumps broke, put together again."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.characters import PageCharacters, reordered
-from wdstream.raw.pdf.places import distinct, extent_of, median_of
+from wdstream.raw.pdf.characters import PUT_IN_SPACE, PageCharacters, reordered
+from wdstream.raw.pdf.places import Boxes, distinct, extent_of, median_of
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
 _SPACE, _LINE_FEED, _RETURN, _SOFT_HYPHEN, _HYPHEN = 0x20, 0x0A, 0x0D, 0xAD, 0x2D
@@ -25,6 +26,10 @@ _GAP = 1.5  # of the height: parts of one line are not further apart
 _NARROW = 3.0  # times as high as wide, at least: a line that is turned
 _TURNED = 5.0  # degrees
 _REACH = 6  # how many lines away the parts of one line are looked for
+_INITIAL, _NEXT_TO_INITIAL = 1.6, 1.2  # times as high as the lines next to it; of their height, how far these are away
+_INITIAL_WIDTH, _MOST_INITIALS = 2.5, 8  # of its height, with a quote before it; of a page, that are looked at
+_NEAR_INITIAL = 0.3  # of their height: how far they may reach under the slope of an A, or before the foot of an L
+_WORDS_OF_A_LETTER = frozenset("AIO")
 
 Line = NDArray[np.intp]
 """Numbers of the characters of one line, in PDFium's order, without the line end."""
@@ -146,6 +151,89 @@ def order_lines_down(
         for number, at in zip(run[::-1].tolist(), run.tolist(), strict=True):
             order += [*lines[number].tolist(), *after[at].tolist()]
     return reordered(characters, keep, order)
+
+
+def may_have_initials(spans: NDArray[np.float32]) -> bool:
+    """Whether one of (k, 4) spans may be an initial: one letter or two, high and narrow, with two lines next to it."""
+    left, top, right, bottom = spans.T
+    heights = bottom - top
+    high = np.flatnonzero(heights > _INITIAL * median_of(heights)) if len(spans) > 2 else ()
+    if not len(high):
+        return False
+    narrow = high[(right - left)[high] < _INITIAL_WIDTH * heights[high]]
+    if not 0 < len(narrow) <= _MOST_INITIALS:
+        return False
+    return any(len(_next_to(spans, spans[number], heights)) > 1 for number in narrow.tolist())
+
+
+def _next_to(boxes: Boxes, initial: Boxes, heights: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Which of (k, 4) boxes, of lines of these heights, begin right of an initial (4,), from the highest."""
+    gaps, middles = boxes[:, 0] - initial[2], (boxes[:, 1] + boxes[:, 3]) / 2
+    fits = (gaps > -_NEAR_INITIAL * heights) & (gaps < _NEXT_TO_INITIAL * heights)
+    fits &= (middles > initial[1]) & (middles < initial[3]) & (_INITIAL * heights < initial[3] - initial[1])
+    found = np.flatnonzero(fits)
+    return found[np.argsort(middles[found], kind="stable")]
+
+
+def place_initials(characters: PageCharacters, keep: NDArray[np.bool_]) -> tuple[PageCharacters, NDArray[np.bool_]]:
+    """The characters of a page with initials over several lines in the words that they begin, and which count.
+
+    PDFium has them as lines of their own, where the file draws them: before their paragraph, or all before the text.
+
+    Args:
+        characters: of the page, n of them.
+        keep: (n,) which count.
+    """
+    is_printed = keep & ~characters.is_generated & (characters.codes > _SPACE) & (characters.object_number >= 0)
+    sizes = characters.objects.font_sizes[characters.object_number]
+    lines = []
+    for line in split_lines(characters, np.arange(len(characters))):
+        printed = line[is_printed[line]]  # PDFium may have an initial and two lines next to it as one line
+        low, high = (
+            np.minimum(sizes[printed[1:]], sizes[printed[:-1]]),
+            np.maximum(sizes[printed[1:]], sizes[printed[:-1]]),
+        )
+        lines += [part for part in np.split(printed, np.flatnonzero(high > _INITIAL * low) + 1) if len(part)]
+    firsts = np.array([line[0] for line in lines], np.intp)
+    boxes = np.array([extent_of(characters.boxes[line]) for line in lines], np.float32).reshape(-1, 4)
+    heights, order = boxes[:, 3] - boxes[:, 1], np.arange(len(characters)).tolist()
+    texts = ["".join(map(chr, characters.codes[line].tolist())) for line in lines]
+    words = Counter("".join(map(chr, characters.codes.tolist())).lower().split())
+    for number, text in enumerate(texts):
+        if not _is_initial(text) or abs(characters.objects.angles[characters.object_number[firsts[number]]]) > _TURNED:
+            continue
+        near = _next_to(boxes, boxes[number], heights)
+        if len(near) < 2 or not (word := _begun_word(characters.codes, int(firsts[near[0]]))):
+            continue
+        is_apart = text in _WORDS_OF_A_LETTER and len(word) > 1 and words[word] > 1
+        order = _moved(order, lines[number].tolist(), int(firsts[near[0]]), is_printed, is_apart=is_apart)
+    return reordered(characters, keep, order)
+
+
+def _is_initial(text: str) -> bool:
+    """Whether a line is a capital, maybe after an opening quote."""
+    return len(text) < 3 and text[-1].isupper() and not text[:-1].isalnum()
+
+
+def _begun_word(codes: NDArray[np.uint32], start: int) -> str:
+    """What follows an initial, in small letters or in capitals; empty where it is no rest of a word."""
+    rest = "".join(map(chr, codes[start : start + 20].tolist())).split()
+    word = rest[0].rstrip(",.;:!?") if rest else ""
+    is_rest = word[:1].islower() or word[:1] in ("'", "’") or (word.isupper() and len(word) > 1)
+    return word.lower() if is_rest else ""
+
+
+def _moved(
+    order: list[int], initial: list[int], before: int, is_printed: NDArray[np.bool_], *, is_apart: bool
+) -> list[int]:
+    """The order with an initial, and without the blanks after it, before a character."""
+    end = order.index(initial[-1]) + 1
+    while end < len(order) and (order[end] < 0 or not is_printed[order[end]]):
+        end += 1
+    start = order.index(initial[0])
+    rest = order[:start] + order[end:]
+    at = rest.index(before)
+    return rest[:at] + initial + [PUT_IN_SPACE] * is_apart + rest[at:]
 
 
 def _extent(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

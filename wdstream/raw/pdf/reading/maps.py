@@ -6,6 +6,8 @@ letters that come as often as in Latin text are such letters. Words that mix alp
 so do letters that come as often as others in any language: `gur` for `the`, of files whose text shall not be copied.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import regex
 from numpy.typing import NDArray
@@ -122,16 +124,37 @@ def drawn_as_boxes(layer: TextLayer, keep: NDArray[np.bool_], picture: Picture) 
     if sum(_FIRST_BOXED <= code < 0x2000 or code > 0x3040 for code in map(ord, layer.others)) < _FEWEST_BOXES:
         return 0.0
     numbers = np.flatnonzero(keep & _may_be_boxed(layer.codes))
+    codes = layer.codes[numbers]
+    scripts = np.where(codes < 0x2000, np.maximum(codes >> 8, 5), 0x20)  # Greek, Cyrillic and Hebrew; East Asia
+    num_boxes = sum(_count_boxes(layer, numbers[scripts == script], picture) for script in distinct(scripts))
+    return num_boxes / max(1, int(np.count_nonzero(keep & (layer.codes > _SPACE))))
+
+
+def _count_boxes(layer: TextLayer, numbers: NDArray[np.intp], picture: Picture) -> int:
+    """How many of some characters, of one script, are boxes; none, or nearly all."""
     first = {int(layer.codes[number]): number for number in numbers[:_MOST_LOOKED_AT].tolist()}
     if len(first) < _FEWEST_BOXES:
-        return 0.0
+        return 0
     shown = layer.boxes_of(np.array([*first.values()]))
     shape = float(median_of(_shapes(shown)))
     are_boxes = np.abs(_shapes(shown) - shape) < _SAME_SHAPE
-    if np.count_nonzero(are_boxes) < _MOST_ALIKE * len(shown) or not _look_alike(picture, shown[are_boxes]):
-        return 0.0
-    are_boxes = np.abs(_shapes(layer.boxes_of(numbers)) - shape) < _SAME_SHAPE
-    return float(are_boxes.sum() / max(1, np.count_nonzero(keep & (layer.codes > _SPACE))))
+    if np.count_nonzero(are_boxes) >= _MOST_ALIKE * len(shown):
+        is_like = _look_alike(picture, shown[are_boxes])
+        return int((np.abs(_shapes(layer.boxes_of(numbers)) - shape) < _SAME_SHAPE).sum()) if is_like else 0
+    heights = shown[:, 3] - shown[:, 1]
+    height = float(median_of(heights))
+    is_high = np.abs(heights - height) < _SAME_SHAPE * height
+    if np.count_nonzero(is_high) < _MOST_ALIKE * len(shown):
+        return 0
+    shown[:, 2] = shown[:, 0] + (shown[:, 2] - shown[:, 0]).min()  # of names of several, each letter has a part
+    return len(numbers) if _look_alike(picture, shown[is_high & _begin_names(layer, [*first.values()])]) else 0
+
+
+def _begin_names(layer: TextLayer, numbers: Sequence[int]) -> NDArray[np.bool_]:
+    """(k,) which characters, by number, do not share their box with the one before them."""
+    chosen = np.array(numbers)
+    boxes, before = layer.boxes_of(chosen), layer.boxes_of(np.maximum(chosen - 1, 0))
+    return np.asarray((boxes[:, 0] > before[:, 2] + 0.01) | (boxes[:, 1] != before[:, 1]) | (chosen == 0))
 
 
 def _may_be_boxed(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:

@@ -1,0 +1,59 @@
+"""Initials over several lines of a paragraph."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.pdf_files import line, write_pdf
+from tests.raw.pdf.test_source import read, text_of
+
+
+def paragraph(initial: str, *lines: str, y: float = 150, size: float = 48, x: float = 78) -> str:
+    """Lines with an initial over the first two of them."""
+    texts = "".join(line(text, x if at < 2 else 40, y - 18 * at) for at, text in enumerate(lines))
+    return line(initial, 40, y - 22, size) + texts
+
+
+def shown(path: Path, content: str) -> str:
+    """The label of a page with this content."""
+    return text_of(read(write_pdf(path / "x.pdf", content)))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (paragraph("O", "nce upon a", "time a dog", "ran off"), "Once upon a\ntime a dog\nran off"),
+        (paragraph("O", "NCE UPON a time", "there was"), "ONCE UPON a time\nthere was"),
+        (paragraph("\342", "ge d'or des", "contes"), "\342\nge d'or des\ncontes"),
+        (paragraph("\311", "t\351 comme", "hiver"), "Été comme\nhiver"),
+        (paragraph("A", "dog ran off, no", "other dog did"), "A dog ran off, no\nother dog did"),
+        (paragraph("A", "fter that no dog", "was seen"), "After that no dog\nwas seen"),
+        (paragraph("I", "t was seen", "again", x=56), "It was seen\nagain"),
+        (line("Of dogs", 40, 180, 18) + paragraph("O", "nce upon a", "time", y=140), "Of dogs\nOnce upon a\ntime"),
+        (
+            line("O", 40, 148, 48) + line("T", 40, 68, 48) + line("nce upon", 78, 170) + line("a time", 78, 152)
+            + line("hat is", 74, 90) + line("all", 74, 72),
+            "Once upon\na time\nThat is\nall",
+        ),
+        (line("nce upon", 78, 150) + line("a time", 78, 132) + line("O", 40, 128, 48), "Once upon a time"),
+    ],
+)  # fmt: skip
+def test_initials_are_in_the_words_that_they_begin(tmp_path: Path, content: str, text: str) -> None:
+    assert shown(tmp_path, content) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (paragraph("1", "mix the flour", "and bake"), "1\nmix the flour\nand bake"),
+        (paragraph("A", "Mix the flour", "and bake"), "A\nMix the flour\nand bake"),
+        (paragraph("B", "2 eggs", "and milk"), "B\n2 eggs\nand milk"),
+        (paragraph("?", "ran off", "with it"), "?\nran off\nwith it"),
+        (line("O", 40, 128, 48) + line("nce alone", 78, 150), "O\nnce alone"),
+        (line("O", 40, 128, 48) + line("far away", 178, 150) + line("from it", 178, 132), "O\nfar away\nfrom it"),
+        (line("O", 40, 128, 48) + line("as high", 78, 130, 40) + line("as that", 40, 60), "Oas high\nas that"),
+        (line("x =", 40, 130) + line("S", 70, 118, 50) + line("n", 106, 150) + line("k", 106, 112), "x =\nS\nnk"),
+    ],
+)
+def test_large_signs_next_to_lines_that_begin_no_word(tmp_path: Path, content: str, text: str) -> None:
+    assert shown(tmp_path, content).split("\n") == text.split("\n")
