@@ -131,6 +131,47 @@ def test_commands_in_docs_are_read_by_the_command(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*\w(?![\w…-])")
+OF_OTHERS = {
+    *("accelerate", "--config_file", "--cpu", "--dynamo_backend", "--fsdp_version", "--gradient_accumulation_steps"),
+    *("--machine_rank", "--main_process_ip", "--main_process_port", "--max_restarts", "--mixed_precision", "--module"),
+    *("--multi_gpu", "--num_machines", "--num_processes", "--use_deepspeed", "--use_fsdp", "--use_parallelism_config"),
+    *("Slurm", "--array", "--cpus-per-task", "--dependency", "--parsable", "--requeue", "--signal", "--wrap"),
+    *("tar", "--concatenate", "--dereference", "--hard-dereference"),
+    *("pip", "--force-reinstall", "--no-build-isolation", "hf", "--local-dir", "tensorboard", "--logdir"),
+    *("tesseract", "--list-langs", "--psm", "--version", "aws", "--recursive", "ray", "--head"),
+    *("timeout", "--preserve-status", "tools/", "--cache", "--list", "--packs", "--wanted"),
+    *("a text that is read from the left", "--option"),
+}
+"""Options of other programs, and of our own tools, that docs and messages name."""
+
+
+def options_of(command: Any) -> Iterator[str]:
+    """All options of a command and of those below it."""
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for below in getattr(command, "commands", {}).values():
+        yield from options_of(below)
+
+
+def texts_of_the_program() -> Iterator[tuple[Path, str]]:
+    """Every text in the code of the package: messages, help, docstrings."""
+    for path in (ROOT / "wdstream").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield path, node.value
+
+
+def test_options_that_docs_and_messages_name() -> None:
+    from wdstream.commands.app import app
+
+    known = {*options_of(get_command(app)), "--help"} | OF_OTHERS
+    texts = [*((path, path.read_text(encoding="utf-8")) for path in DOCS), *texts_of_the_program()]
+    named = {(path, match[0]) for path, text in texts for match in OPTION.finditer(text)}
+    assert len({option for _, option in named}) > 100
+    assert not sorted(f"{path.relative_to(ROOT)}: {option}" for path, option in named if option not in known)
+
+
 def parse(group: Any, words: list[str]) -> None:
     """As the command would before it runs."""
     with group.make_context("wdstream", list(words), resilient_parsing=True) as context:

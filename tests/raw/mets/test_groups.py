@@ -28,9 +28,9 @@ def test_groups_that_are_named_come_first_in_their_order() -> None:
 
 
 def test_a_group_that_is_nowhere_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--mets-texts ALTOS: no METS file in RAW has this group; found ALTO, MAX"):
+    with pytest.raises(ConfigError, match=r"--mets-text ALTOS: no METS file in RAW has this group; found ALTO, MAX"):
         MetsGroups(texts=("ALTOS",)).check(["MAX", "ALTO"])
-    with pytest.raises(ConfigError, match=r"--mets-images MAX: .*found no METS file with pages"):
+    with pytest.raises(ConfigError, match=r"--mets-image MAX: .*found no METS file with pages"):
         MetsGroups(images=("MAX",)).check([])
     MetsGroups(images=("MAX",)).check(["MAX"])
 

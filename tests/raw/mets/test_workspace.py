@@ -48,7 +48,7 @@ def test_one_image_of_a_page_is_read(tmp_path: Path) -> None:
     assert [file.path for file in listing.files] == ["other.jpg", "x/1.jpg"]
     assert [*listing.texts_left.remarks()] == [
         "METS: 1 images of 1 pages are read (1 MAX)",
-        "3 other files of these pages are not read (1 DOWNLOAD, 1 MIN, 1 THUMBS); --mets-images chooses",
+        "3 other files of these pages are not read (1 DOWNLOAD, 1 MIN, 1 THUMBS); --mets-image chooses",
     ]
     named = list_files(tmp_path, mets_groups=MetsGroups(images=("THUMBS",)))
     assert [file.path for file in named.files] == ["other.jpg", "t/1.jpg"]
@@ -183,7 +183,7 @@ def test_a_copy_of_a_mets_file_counts_after_it(tmp_path: Path) -> None:
 
 def test_a_group_that_is_nowhere_is_refused(tmp_path: Path) -> None:
     put(tmp_path, ["1.jpg"])
-    with pytest.raises(ConfigError, match="--mets-images MAX: no METS file"):
+    with pytest.raises(ConfigError, match="--mets-image MAX: no METS file"):
         list_files(tmp_path, mets_groups=MetsGroups(images=("MAX",)))
 
 

@@ -54,7 +54,7 @@ class MetsGroups:
             ConfigError: one is in none, with those that are.
         """
         names = sorted({*found})
-        for option, groups in (("--mets-images", self.images), ("--mets-texts", self.texts)):
+        for option, groups in (("--mets-image", self.images), ("--mets-text", self.texts)):
             for group in groups:
                 if group not in names:
                     raise ConfigError(

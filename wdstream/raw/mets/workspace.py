@@ -104,7 +104,7 @@ class MetsWorkspace:
             yield f"METS: {len(self.images):,} images of {self._num_pages:,} pages are read ({self._read})"
         if self.unused:
             unused = GroupCount(dict(Counter(self.unused.values())))
-            yield f"{len(self.unused):,} other files of these pages are not read ({unused}); --mets-images chooses"
+            yield f"{len(self.unused):,} other files of these pages are not read ({unused}); --mets-image chooses"
         if self._num_absent:
             yield f"{self._num_absent:,} pages of METS files have no image here"
         if self._num_shared:
