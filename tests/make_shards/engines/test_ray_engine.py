@@ -21,9 +21,9 @@ from wdstream.make_shards.record import STATE_FOLDER
 TreeOf = Callable[[Path], Tree]
 
 
-def by_ray(raw: Path, out: Path) -> list[str]:
+def by_ray(raw: Path, out: Path, engine: str = "ray") -> list[str]:
     job = ["-m", "wdstream", "make-shards", str(raw), str(out), "--pages-per-shard", "3", "--holdout", "3"]
-    return [*job, "--engine", "ray", "--workers", "2"]
+    return [*job, "--engine", engine, "--workers", "2"]
 
 
 def a_worker_at_work(program: RayProgram, out: Path) -> int:
@@ -123,7 +123,7 @@ def test_a_model_that_is_not_on_a_machine(task: RayTask) -> None:
 
 @pytest.mark.slow
 def test_no_such_cluster(tmp_path: Path, small_raw: Path) -> None:
-    with ray_program([*by_ray(small_raw, tmp_path / "out"), "--engine", "ray://127.0.0.1:9"]) as program:
+    with ray_program(by_ray(small_raw, tmp_path / "out", "ray://127.0.0.1:9")) as program:
         status, written = program.ends()
     assert status == 2, written
     assert "engine: no Ray cluster at ray://127.0.0.1:9" in " ".join(written.split())
