@@ -55,6 +55,40 @@ def test_records_of_an_imagefolder(folder: Path) -> None:
     assert read(path, 3)[0] == ("é", {})
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"\n",
+        b"\r\n\r\n",
+        b"# made by a program, 2024\n",
+        b"\xef\xbb\xbfsep=,\r\n",
+        b'"sep=,"\n',
+        b"# 3 images\n\n# of x\n",
+    ],
+)
+def test_lines_before_the_names_of_columns(folder: Path, before: bytes) -> None:
+    """The table was ignored, or its names were read as a row."""
+    path = folder / "metadata.csv"
+    path.write_bytes(before + b"file_name,text,lang\n#a.jpg,x,de\na.jpg,one,de\n\na.jpg,two,\n")
+    assert CsvSource().recognises(path.read_bytes())
+    absent = (
+        "image '#a.jpg' does not exist (relative to the folder of the JSONL file); the nearest name there is 'a.jpg'"
+    )
+    found = read(path)
+    assert str(found[0]).startswith(absent)
+    assert found[1:] == [("one", {"lang": "de"}), None, ("two", {})]
+    assert read(path, 4) == [("two", {})]
+
+
+def test_what_begins_with_a_hash_and_names_columns(folder: Path) -> None:
+    path = folder / "metadata.csv"
+    for names in (b"#id,file_name,text\n7,a.jpg,one\n", b"#\n#id,image,text\n7,a.jpg,one\n"):
+        path.write_bytes(names)
+        assert read(path) == [("one", {"#id": "7"})]
+    for table in (b"# a table of words\nword,count\na,1\n", b"\n" * 200 + b"file_name,text\na.jpg,x\n", b"#\n\n", b""):
+        assert not CsvSource().recognises(table)
+
+
 @pytest.mark.parametrize("delimiter", ["\t", ";", ",", "|"])
 def test_delimiters(folder: Path, delimiter: str) -> None:
     path = folder / "rows.tsv"

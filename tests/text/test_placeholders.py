@@ -19,6 +19,12 @@ IMAGE = ImageSegment(index=0)
         ((TextSegment(text="<image> is a mark"),), ""),
         ((IMAGE, TextSegment(text="<image>"), ImageSegment(index=1)), ""),
         ((IMAGE,), ""),
+        ((IMAGE, TextSegment(text="nan\n")), "nan"),
+        ((IMAGE, TextSegment(text="None")), "None"),
+        ((IMAGE, TextSegment(text="None of these")), ""),
+        ((IMAGE, TextSegment(text="Nan")), ""),
+        ((TextSegment(text="nan"),), ""),
+        ((IMAGE, TextSegment(text="a"), TextSegment(text="nan")), ""),
     ],
 )
 def test_the_text_of_the_only_image_begins_with_its_mark(segments: tuple[Segment, ...], mark: str) -> None:
@@ -26,6 +32,12 @@ def test_the_text_of_the_only_image_begins_with_its_mark(segments: tuple[Segment
 
 
 def test_reports_count_such_texts() -> None:
+    missing = RowReadings()
+    missing.add("t.csv", RowReading(mark="nan"))
+    assert [*missing.lines()] == [
+        "warning: 1 texts are nan and nothing else, which programs write where a value is missing: leave these rows "
+        "out, unless their images show it"
+    ]
     readings = RowReadings()
     for reading in (RowReading(mark="<image>"), RowReading(), RowReading(mark="<image>")):
         readings.add("pages/a.png", reading)

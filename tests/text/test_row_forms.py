@@ -381,9 +381,24 @@ def test_a_link_that_may_be_an_image_of_its_own_is_refused(row: dict[str, object
     [
         # tables that were made of tars, and of page layouts
         ({"__key__": "a", "__url__": "hf://a/long/name.tar", "jpg": {"bytes": PNG}, "txt": "t"}, "image=jpg,text=txt"),
-        ({"__key__": "a-long-name", "png": PNG, "json": {"text": "t"}}, "image=png,text=FIELD"),
+        ({"__key__": "a-long-name", "png": PNG, "json": {"text": "t"}}, "image=png,text=json.text"),
         ({"image": PNG, "doc_name": "a-long-name.pdf", "words": ["a", "b"]}, "text=words"),
         ({"image": PNG, "page_url": "https://h/a-long-name", "body": "t"}, "text=body"),
+        # objects of a row, and lists of them: PixMo-docs, pages of documents, Label Studio
+        (
+            {"image": PNG, "id": "a", "questions": {"question": ["q"], "answer": ["a"]}},
+            "question=questions.question,answer=questions.answer",
+        ),
+        (
+            {"doc": "a name", "pages": [{"image": PNG, "text": "one"}, {"image": PNG, "text": "two"}]},
+            "image=pages[*].image,text=pages[*].text",
+        ),
+        ({"page": {"image": {"bytes": PNG, "path": "a.png"}, "markdown": "hi"}}, "image=page.image,text=page.markdown"),
+        (
+            {"id": 1, "created_at": "2024-05-01T12:00:00", "data": {"ocr": "/data/upload/1/a.png"}},
+            "image=data.ocr,text=FIELD",
+        ),
+        ({"image_url": "https://h/1.jpg", "image_sha256": "ab" * 32, "qa": [{"q": "x"}]}, "text=FIELD"),
     ],
 )
 def test_a_row_without_a_known_text_is_refused_with_the_map_that_may_read_it(

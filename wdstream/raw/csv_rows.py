@@ -4,16 +4,19 @@
     a.png,"Two
     lines"
 
-The first record names the columns. A table without a column of images has no pages, and is not read: people keep
-word lists, scores and the output of OCR in such files, too. An empty cell is null.
+The first record names the columns; blank lines, comments (`# made by x`) and Excel's `sep=;` before it are passed over.
+A table without a column of images has no pages, and is not read: people keep word lists, scores and the output of OCR
+in such files, too. An empty cell is null.
 """
 
 import csv
 import re
+from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,22 +32,38 @@ from wdstream.text.maps.forms import FILE_NAME_FIELDS, IMAGE_FIELDS
 from wdstream.text.row_fields import speaks_of_image
 
 _DELIMITERS = ",\t;|"
-_MOST_COLUMNS = 10_000
+_MOST_COLUMNS, _MOST_BEFORE = 10_000, 100
 _IMAGE_COLUMNS = frozenset((*IMAGE_FIELDS, *FILE_NAME_FIELDS))
+_SEPARATOR = re.compile(rb'"?sep=[,;|\t]?"?', re.IGNORECASE)
 _IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
 
 
 @dataclass(frozen=True, slots=True)
 class CsvHeader:
-    """The first record: names of columns, what is between cells, and its bytes."""
+    """The first record: names of columns, what is between cells, and its bytes with those before it."""
 
     names: tuple[str, ...]
     delimiter: str
     line: bytes
 
     @classmethod
-    def of(cls, line: bytes) -> "CsvHeader | None":
-        """The header that has a column of images; None where there is none."""
+    def of(cls, lines: Iterable[bytes]) -> "CsvHeader | None":
+        """The header of a file, from its first lines, that has a column of images; None where there is none. A line
+        that begins with `#` is one where the next does not name columns better."""
+        before, commented = b"", None
+        for line in islice(lines, _MOST_BEFORE):
+            header = cls._of_line(line, before)
+            before += line
+            text = line.removeprefix(BOM_UTF8).strip()
+            if not text or _SEPARATOR.fullmatch(text):
+                continue
+            if not text.startswith(b"#"):
+                return header if commented is None or (header and _num_known(header.names)) else commented
+            commented = commented or header
+        return commented
+
+    @classmethod
+    def _of_line(cls, line: bytes, before: bytes) -> "CsvHeader | None":
         able = list[tuple[tuple[str, ...], str]]()
         for delimiter in _DELIMITERS:
             with suppress(UnicodeDecodeError, csv.Error):
@@ -53,7 +72,7 @@ class CsvHeader:
                     able.append((names, delimiter))
         # `image_name| comment` is one name, which speaks of images, where commas are looked for.
         names, delimiter = max(able, key=lambda header: (_num_known(header[0]) > 0, len(header[0])), default=((), ""))
-        return cls(names, delimiter, line) if names else None
+        return cls(names, delimiter, before + line) if names else None
 
 
 def _is_image_column(name: str) -> bool:
@@ -73,7 +92,7 @@ class CsvSource(RowFileSource):
 
     def recognises(self, head: bytes) -> bool:
         """Whether the first line names a column of images."""
-        return CsvHeader.of(head.partition(b"\n")[0]) is not None
+        return CsvHeader.of(head.splitlines(keepends=True)) is not None
 
     def survey(self, path: Path) -> tuple[int, tuple[int, ...]]:
         """The number of records, and marks to find them by."""
@@ -127,7 +146,8 @@ def read_header(file: BinaryIO) -> CsvHeader:
         SourceError: it names no column of images, or two columns alike, or is a row.
     """
     file.seek(0)
-    header = CsvHeader.of(file.readline(limits().max_line_bytes))
+    most = limits().max_line_bytes
+    header = CsvHeader.of(iter(lambda: file.readline(most), b""))
     if header is None:
         raise SourceError(f"its first line names no column of images, such as {', '.join(FILE_NAME_FIELDS[:2])}, image")
     value = next((name for name in header.names if is_link(name) or _is_file_name(name)), None)

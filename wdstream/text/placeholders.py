@@ -31,6 +31,9 @@ _OTHER_MARK = re.compile(
     r"<\|?image[ _-]?\d+\|?>|<ImageHere>|<image_placeholder>|</?IMG>|<img>|\[IMG\]|<IMAGE>|<Image>"
     r"|<image-placeholder>|<image_soft_token>|<IMG_CONTEXT>|<\|media_placeholder\|>"
 )
+MISSING = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "N/A", "\\N", "undefined"})
+"""What programs write into tables and texts where a value is missing."""
+_LONGEST_MISSING = 16
 _LEADING_MARKS = (*_FORMS, "<|vision_start|>", "<|begin_of_image|>")
 _OTHER_MEDIUM_MARK = re.compile(r"\A\s*<(?:video|audio)>(?!.*</)|<(?:video|audio)>\s*\Z", re.DOTALL)
 
@@ -51,9 +54,12 @@ def split_text(text: str, num_images: int, placeholder: str | None = None) -> tu
 
 
 def leading_mark(segments: Sequence[Segment]) -> str:
-    """The placeholder with which the text of a page of one image begins, as if it stood for that image; or empty."""
+    """The placeholder with which the text of a page of one image begins, as if it stood for that image; or the word
+    for a missing value that is all of that text; or empty."""
     texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
     text = texts[0].lstrip() if texts else ""
+    if len(text) <= _LONGEST_MISSING and text.rstrip() in MISSING and len(segments) == 2:
+        return text.rstrip() if isinstance(segments[0], ImageSegment) else ""
     if not text.startswith("<") or sum(isinstance(segment, ImageSegment) for segment in segments) != 1:
         return ""
     return next((mark for mark in _LEADING_MARKS if text.startswith(mark)), "")

@@ -1,7 +1,8 @@
 """Rows without a form, or with several: what is said of them, with the map that would read them, and nulls."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from wdstream.errors import RowError
 from wdstream.text.image_names import NAME_WORD, holds_image, is_image_name, is_link, looks_like_image
@@ -14,7 +15,7 @@ _TEXT_NAMES = ("txt", *CAPTION_FIELDS)
 """Of a text, whatever else is longer."""
 _OTHER_WORD = re.compile(
     "(?:key|id|uid|uuid|name|filename|file|filepath|path|url|uri|link|href|source|src|split|hash|md5|sha|license|licence|"
-    "date|time|timestamp|lang|language|category|type|format|status|version|number|no|set)s?"
+    "date|time|at|by|timestamp|lang|language|category|type|format|status|version|number|no|set)s?"
 )
 
 
@@ -60,22 +61,40 @@ def _plain_text(fields: Mapping[str, object]) -> str | None:
 
 
 def _likely_map(fields: Mapping[str, object]) -> str:
-    """The map of a row without a known name: of its turns, also inside of a field, or of its longest text."""
-    for field, value in fields.items():
-        if _are_turns(value):
-            return f"turns={escaped(field)}"
-    inner = {(name, key): value for name, of in fields.items() if isinstance(of, Mapping) for key, value in of.items()}
-    turns = next((path for path, value in inner.items() if _are_turns(value)), None)
+    """The map of a row without a known name: of its turns, also inside of a field, or of its image and its text: one
+    that is called so, a question with its answer, or the longest."""
+    inner = dict(_inside(fields))
+    top = {escaped(field): value for field, value in fields.items()}
+    turns = next((path for path, value in {**top, **inner}.items() if _are_turns(value)), None)
     if turns is not None:
-        return f"turns={'.'.join(escaped(str(name)) for name in turns)}"
-    plain = _plain_text(fields)
-    images = (field for field, value in fields.items() if _is_unknown_image(field, value))
-    image = "" if fields.keys() & ALL_IMAGE_FIELDS else next((f"image={escaped(field)}," for field in images), "")
+        return f"turns={turns}"
+    images = chain(
+        (escaped(field) for field, value in fields.items() if _is_unknown_image(field, value)),
+        (path for path, value in inner.items() if _is_image(value)),
+    )
+    image = "" if fields.keys() & ALL_IMAGE_FIELDS else next((f"image={path}," for path in images), "")
+    plain = _plain_text(fields) or next((p for p in inner if _name(p) in (TEXT, *_TEXT_NAMES)), None)
     if plain is not None:
         return f"{image}text={plain}"
-    texts = {field: len(str(value)) for field, value in fields.items() if _may_be_text(value) and not _names(field)}
-    longest = max(texts, key=texts.__getitem__, default="FIELD")
-    return f"{image}text={longest if not texts else escaped(longest)}"
+    pairs = ((path, path.removesuffix(_name(path))) for path in inner)
+    asked = next(((p, q + a) for p, q in pairs for n, a in QUESTION_FORMS if n == _name(p) and q + a in inner), None)
+    if asked is not None:
+        return f"{image}question={asked[0]},answer={asked[1]}"
+    texts = {path: len(str(value)) for path, value in top.items() if _may_be_text(value) and not _names(path)}
+    return f"{image}text={max(texts, key=texts.__getitem__, default='FIELD')}"
+
+
+def _inside(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """What is in objects of a row, and in the first of a list of objects, by the paths of a map."""
+    for field, value in fields.items():
+        first = value[0] if isinstance(value, list | tuple) and value else None
+        of, each = (value, "") if isinstance(value, Mapping) else (first, "[*]")
+        if isinstance(of, Mapping) and not _are_turns(value):
+            yield from ((f"{escaped(field)}{each}.{escaped(str(name))}", inner) for name, inner in of.items())
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _are_turns(value: object) -> bool:
@@ -85,16 +104,20 @@ def _are_turns(value: object) -> bool:
 
 def _names(field: str) -> bool:
     """Whether a field says which row it is, or where it is from, by its name: `__key__`, `doc_id`, `pdf_url`."""
-    words = [word.lower() for word in NAME_WORD.findall(field)]
+    words = [word.lower() for word in NAME_WORD.findall(field) if not word.isdecimal()]
     return bool(words) and _OTHER_WORD.fullmatch(words[-1]) is not None
 
 
 def _is_unknown_image(field: str, value: object) -> bool:
     """Whether a field that is not known by its name holds the bytes of an image, as `jpg` of a table of samples, or the
     name of its file."""
+    return field not in ALL_IMAGE_FIELDS and _is_image(value)
+
+
+def _is_image(value: object) -> bool:
     data = value.get("bytes") if isinstance(value, Mapping) else value
     is_name = isinstance(data, str) and is_image_name(data) and not is_link(data)
-    return field not in ALL_IMAGE_FIELDS and (is_name or (isinstance(data, bytes) and looks_like_image(data)))
+    return is_name or (isinstance(data, bytes) and looks_like_image(data))
 
 
 def _may_be_text(value: object) -> bool:

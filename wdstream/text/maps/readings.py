@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdstream.text.characters import replace_surrogates, short_name
+from wdstream.text.placeholders import MISSING
 
 _FILES_SHOWN = 8
 _FIELDS_SHOWN = 30
@@ -23,7 +24,8 @@ class RowReading:
         how: which field was read as what.
         unused: fields that became metadata because they are of no other use.
         has_more_answers: whether its question has answers that are not used.
-        mark: a placeholder that its text begins with, and which is trained on as text (placeholders.py).
+        mark: a placeholder that its text begins with, or a word for a missing value that is all of it, which is trained
+            on as text (placeholders.py).
         strays: names of files in its tar that are in no sample.
     """
 
@@ -160,7 +162,13 @@ class RowReadings:
 
 
 def marked_as_text(mark: str) -> str:
-    """What is said of texts that begin with a placeholder, and whose image is a part of its own."""
+    """What is said of texts that begin with a placeholder, and whose image is a part of its own; or are a word for a
+    missing value."""
+    if mark in MISSING:
+        return (
+            f"are {mark} and nothing else, which programs write where a value is missing: leave these rows out, unless "
+            "their images show it"
+        )
     return (
         f"begin with {mark}, which stands for an image elsewhere; here the image is a part of its own, and the mark is "
         "trained on as text: take it out of the texts"
