@@ -191,6 +191,14 @@ def test_the_list_needs_a_place(two: list[Path], tmp_path: Path) -> None:
         dedup(two, two[0] / "list.jsonl")
 
 
+def test_other_shards_need_another_list(two: list[Path], tmp_path: Path) -> None:
+    dedup(two[:1], tmp_path / "list.jsonl", options=DedupOptions(workers=1))
+    with pytest.raises(
+        ConfigError, match=r"list\.jsonl\.marks was made by dedup .*\n.*\n.*give another --report, or remove"
+    ):
+        dedup(two, tmp_path / "list.jsonl", options=DedupOptions(workers=1))
+
+
 def test_filled_forms_of_one_printing_are_no_copies_of_each_other(tmp_path: Path) -> None:
     """Pictures differ in a number; the texts are a few words each, or a long one of which half differs."""
     form, printed = draw_page(3), text_of_page(3).split()

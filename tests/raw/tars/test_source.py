@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.helpers.raw_pages import RawPages, read_raw, text_of
 from wdstream.errors import ConfigError
-from wdstream.make_shards import MakeShardsOptions, MakeShardsReport, make_shards
+from wdstream.make_shards import MakeShardsOptions, MakeShardsReport, index_folder, make_shards
 from wdstream.raw.tars.source import sample_key
 from wdstream.records import ImageSegment, Page, TextSegment
 from wdstream.shards.layout import validate_key
@@ -282,6 +282,17 @@ def test_img2dataset_layout(tmp_path: Path) -> None:
     page = pages["00000@000000001"]
     assert text_of(page) == "caption 1" and page.images == (picture(1, "JPEG"),)
     assert page.meta["status"] == "success" and page.meta["url"] == "https://e.org/1.jpg"
+
+
+def test_what_index_writes_next_to_a_tar_is_no_format_that_is_not_read(tmp_path: Path) -> None:
+    """The advice was to write the samples of `x.meta.npz` as tars."""
+    write_samples(tmp_path / "raw/x.tar", [{"__key__": "a", "jpg": picture(0, "JPEG"), "txt": "one"}])
+    index_folder(tmp_path / "raw", workers=1)
+    for name in ("y.meta.npz", "y.tar.idx"):  # of no tar
+        (tmp_path / "raw" / name).write_bytes(b"of somebody")
+    report, pages = pages_of(tmp_path)
+    assert [*pages] == ["x@a"] and report.listing.outputs == ("index",)
+    assert report.listing.ignored == {"next to tars or folders, with what is in them": 2, ".npz": 1, ".idx": 1}
 
 
 def test_img2dataset_layout_of_files(tmp_path: Path) -> None:

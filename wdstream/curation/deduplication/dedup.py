@@ -152,7 +152,8 @@ class _DedupJob:
     def __init__(self, paths: Sequence[Path | str], output: JobOutput, options: DedupOptions) -> None:
         marks = on_every_machine(output.path, options)
         self._options, part = options, options.own_part
-        self.folder = JobFolder(out=marks, job="dedup", part=part, store=output.store)
+        remedy = "give another --report, or remove that folder, which holds what was read"
+        self.folder = JobFolder(out=marks, job="dedup", part=part, store=output.store, remedy=remedy)
         self.folder.refuse_inside(paths)
         self.choice = choose(open_inputs(sets_on_every_machine(paths, options)))
         self.tasks = list(_tasks(self.choice, self.folder, options))

@@ -42,12 +42,14 @@ class JobFolder:
         job: name of the job, such as `reshard`: what it is and how far are in `.reshard/`.
         part: the part of the job that is done, next to other parts; None for all of it.
         store: URL of the output, of which the folder has all but large files (job_output.py); empty where it is all.
+        remedy: what to do where another content is in it.
     """
 
     out: Path
     job: str
     part: WorkPart | None = None
     store: str = ""
+    remedy: str = "choose another folder"
 
     @property
     def mark(self) -> Path:
@@ -239,8 +241,8 @@ class JobFolder:
         if names:
             lines = "".join(f"  {name} was {before.get(name)!r:.300}, is {now.get(name)!r:.300}\n" for name in names)
             raise ConfigError(
-                f"{self.out} was made by {self.job} from something else:\n{lines}use what was used then, or choose "
-                "another folder"
+                f"{self.out} was made by {self.job} from something else:\n{lines}use what was used then, or "
+                f"{self.remedy}"
             )
 
     def _remove_debris(self) -> None:

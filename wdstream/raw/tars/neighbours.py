@@ -7,8 +7,9 @@ from wdstream.raw.tars.source import TarSource
 from wdstream.shards.layout import TAR_SUFFIX
 
 _STATS = "_stats.json"
-_DESCRIPTIONS = (".parquet", _STATS, "_incomplete.parquet")
-"""Endings of the metadata that img2dataset writes next to each tar or folder: its rows are the samples once more."""
+_DESCRIPTIONS = (".parquet", _STATS, "_incomplete.parquet", ".meta.npz", ".tar.idx")
+"""Endings of the metadata that img2dataset writes next to each tar or folder, whose rows are the samples once more, and
+of what `wdstream index` writes next to a tar."""
 
 
 def descriptions(names: Collection[str], is_folder: Callable[[str], bool]) -> set[str]:
