@@ -7,7 +7,7 @@ next, where it is large enough: memory that is fresh from the system costs a ten
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +30,7 @@ _AS_NUMPY: dict[Any, np.dtype[Any]] = {
     ctypes.c_double: np.dtype(np.float64),
     ctypes.c_uint: np.dtype(np.uint32),
 }
+_NAME, _LONGEST_NAME = b"ActualText", 1 << 16
 _MOVE_TO, _FEW = 2, 5  # kind of a segment; points of a closed rectangle
 _spare: list[Any] = []
 
@@ -84,6 +85,10 @@ class PdfiumCalls:
     object_of_form: _Call
     kind: _Call
     count_marks: _Call
+    mark: _Call
+    kind_in_mark: _Call
+    text_in_mark: _Call
+    remove_mark: _Call
     has_transparency: _Call
     draw_mode: _Call
     stroke_width: _Call
@@ -126,6 +131,13 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "object_of_form": ("FPDFFormObj_GetObject", _POINTER, _POINTER, ctypes.c_ulong),
     "kind": ("FPDFPageObj_GetType", _NUMBER, _POINTER),
     "count_marks": ("FPDFPageObj_CountMarks", _NUMBER, _POINTER),
+    "mark": ("FPDFPageObj_GetMark", ctypes.c_size_t, _POINTER, ctypes.c_ulong),
+    "kind_in_mark": ("FPDFPageObjMark_GetParamValueType", _NUMBER, _POINTER, ctypes.c_char_p),
+    "text_in_mark": (
+        *("FPDFPageObjMark_GetParamStringValue", _NUMBER, _POINTER, ctypes.c_char_p),
+        *(_POINTER, ctypes.c_ulong, _POINTER),
+    ),
+    "remove_mark": ("FPDFPageObj_RemoveMark", _NUMBER, _POINTER, _POINTER),
     "has_transparency": ("FPDFPageObj_HasTransparency", _NUMBER, _POINTER),
     "draw_mode": ("FPDFPath_GetDrawMode", _NUMBER, _POINTER, _POINTER, _POINTER),
     "stroke_width": ("FPDFPageObj_GetStrokeWidth", _NUMBER, _POINTER, _POINTER),
@@ -217,6 +229,27 @@ def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.
         pdfium.FPDFBitmap_Destroy(bitmap)
     if len(buffer) <= _MAX_SPARE_BYTES and (not _spare or len(_spare[0]) < len(buffer)):
         _spare[:] = [buffer]  # a part that was drawn meanwhile needed less
+
+
+def names_of_texts(handles: Sequence[int]) -> dict[int, int]:
+    """What names text objects (`/ActualText`), by address; it is one for all of the glyphs that it names."""
+    calls = pdfium_calls()
+    are_names: dict[int, bool] = {}
+    found: dict[int, int] = {}
+    for handle, count in zip(handles, map(calls.count_marks, handles), strict=True):
+        for mark in map(calls.mark, repeat(handle, max(0, count)), range(count)):
+            if mark not in are_names:
+                are_names[mark] = calls.kind_in_mark(mark, _NAME) > 0
+            if are_names[mark]:
+                found[handle] = mark
+    return found
+
+
+def text_of_name(mark: int) -> str:
+    """What one of `names_of_texts` says."""
+    size, buffer = ctypes.c_ulong(), ctypes.create_string_buffer(_LONGEST_NAME)
+    pdfium_calls().text_in_mark(mark, _NAME, ctypes.addressof(buffer), _LONGEST_NAME, ctypes.addressof(size))
+    return buffer.raw[: min(size.value, _LONGEST_NAME)].decode("utf-16-le", "replace").rstrip("\0")
 
 
 def last_clip(handle: int) -> tuple[float, ...]:

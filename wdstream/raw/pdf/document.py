@@ -25,7 +25,7 @@ from wdstream.raw.pdf.annotations import has_drawn_annotations
 from wdstream.raw.pdf.calls import address, drawn_page, pdfium_calls
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
-from wdstream.raw.pdf.places import PictureArea
+from wdstream.raw.pdf.places import ROUNDED_DOWN, PictureArea, fitting_scale, pixels_of
 from wdstream.raw.pdf.structure import Structure
 from wdstream.raw.reading import limits, read_bytes, read_plain
 from wdstream.raw.remote.access import local_copy, open_ranged, raw_state, store_of
@@ -35,7 +35,6 @@ from wdstream.records import Size
 MAX_PAGES = 1_000_000
 _POINTS_PER_INCH = 72
 _FINER = 1000
-_ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is not rounded up
 _READ_WHOLE_BYTES = 64 << 20
 _COUNTED_WHOLE = 2 << 20
 _BUFFER_BYTES = 1 << 16
@@ -114,6 +113,12 @@ class PdfPage:
         self.num_own: int | None = None
         """How many of its objects are its own, once fields and annotations have become objects of it; None before."""
 
+    def opened_again(self) -> "PdfPage":
+        """The same page by itself, as its document has it now."""
+        page = PdfPage(self._load, self._user_unit, has_layers=self.has_layers)
+        page.num_own, page.has_masks = self.num_own, self.has_masks
+        return page
+
     def close(self) -> None:
         """Give the page back to PDFium; nothing of it may be used afterwards."""
         self._page.close()
@@ -155,21 +160,21 @@ class PdfPage:
         if not all(math.isfinite(side) and side > 0 for side in sides):
             raise SourceError(f"page has no sensible size: {sides[0]} x {sides[1]} points")
         if self._user_unit != 1.0:
-            scale *= self._user_unit * _ROUNDED_DOWN
-        width, height = _pixels(sides, scale)
+            scale *= self._user_unit * ROUNDED_DOWN
+        width, height = pixels_of(sides, scale)
         if width * height <= max_pixels and max(width, height) <= MAX_JPEG_SIDE:
             return scale
         if not fit:
-            width, height = _pixels(sides, scale * _ROUNDED_DOWN)
+            width, height = pixels_of(sides, scale * ROUNDED_DOWN)
             raise SourceError(
                 f"page of {width}x{height} pixels at {dpi} dpi is above the limit of {max_pixels} pixels (max_pixels) "
                 f"or {MAX_JPEG_SIDE} a side; --fit draws it as large as fits, a lower --dpi all pages smaller"
             )
-        return _fitting(sides, max_pixels)
+        return fitting_scale(sides, max_pixels)
 
     def pixel_size(self, scale: float) -> Size:
         """(width, height) in pixels of the page drawn at `scale`, its rotation counted."""
-        return _pixels(self._sides, scale)
+        return pixels_of(self._sides, scale)
 
     def text(self) -> str:
         """The text layer as PDFium returns it, not normalised; empty for a scan.
@@ -273,22 +278,6 @@ def stored_jpeg(pixels: NDArray[np.uint8], quality: int) -> StoredImage:
     """A drawn page, (height, width, 4), as it goes into a shard."""
     height, width = pixels.shape[:2]
     return StoredImage(data=encode_jpeg(pixels, quality), extension="jpg", size=(width, height))
-
-
-def _pixels(sides: tuple[float, float], scale: float) -> Size:
-    """The size that PDFium's wrapper draws: rounded up."""
-    return math.ceil(sides[0] * scale), math.ceil(sides[1] * scale)
-
-
-def _fitting(sides: tuple[float, float], max_pixels: int) -> float:
-    """The largest scale at which (width, height), in units of the page, is within `max_pixels` and JPEG's side."""
-    most = min(math.sqrt(max_pixels / (sides[0] * sides[1])), MAX_JPEG_SIDE / max(sides))
-    short, long = sorted(sides)
-    # Whole pixels on the long side; a side that would be below one is one, and leaves the other what is left.
-    long_pixels = math.floor(long * most) if short * most >= 1 else min(max_pixels, MAX_JPEG_SIDE)
-    while long_pixels > 1 and math.prod(_pixels(sides, long_pixels / long * _ROUNDED_DOWN)) > max_pixels:
-        long_pixels -= 1
-    return long_pixels / long * _ROUNDED_DOWN
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Points and boxes on a page: left, top, right, bottom, in pixels."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.pixels.grey import MAX_JPEG_SIDE
 from wdstream.records import Size
 
 _Whole = TypeVar("_Whole", bound=np.integer[Any])
@@ -14,6 +16,7 @@ PictureArea = tuple[int, int, int, int]
 Boxes = NDArray[np.float32]
 CharacterMask = NDArray[np.bool_]
 """(n,) one for each character of a page."""
+ROUNDED_DOWN = 1 - 1e-12  # so that a side that is whole in exact numbers is not rounded up
 _AT_ONCE = 64
 _NEXT_LINE = 0.8
 """Of the higher of two letters: how far down the next one is, at least, if it is not of the same line."""
@@ -131,3 +134,19 @@ def _inside_each(points: Boxes, boxes: Boxes) -> Iterator[NDArray[np.bool_]]:
     x, y = np.ascontiguousarray(points.T)
     for left, top, right, bottom in boxes[:, :4]:
         yield (x >= left) & (x < right) & (y >= top) & (y < bottom)
+
+
+def pixels_of(sides: tuple[float, float], scale: float) -> Size:
+    """The size that PDFium's wrapper draws: rounded up."""
+    return math.ceil(sides[0] * scale), math.ceil(sides[1] * scale)
+
+
+def fitting_scale(sides: tuple[float, float], max_pixels: int) -> float:
+    """The largest scale at which (width, height), in units of the page, is within `max_pixels` and JPEG's side."""
+    most = min(math.sqrt(max_pixels / (sides[0] * sides[1])), MAX_JPEG_SIDE / max(sides))
+    short, long = sorted(sides)
+    # Whole pixels on the long side; a side that would be below one is one, and leaves the other what is left.
+    long_pixels = math.floor(long * most) if short * most >= 1 else min(max_pixels, MAX_JPEG_SIDE)
+    while long_pixels > 1 and math.prod(pixels_of(sides, long_pixels / long * ROUNDED_DOWN)) > max_pixels:
+        long_pixels -= 1
+    return long_pixels / long * ROUNDED_DOWN

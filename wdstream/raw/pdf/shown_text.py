@@ -1,12 +1,16 @@
 """The label of a PDF page: the text of its layer that the picture shows, and what is known of it."""
 
+import unicodedata
+from contextlib import closing
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.blanks import is_blank_code
+from wdstream.raw.pdf.calls import names_of_texts, pdfium_calls, text_of_name
 from wdstream.raw.pdf.characters import PUT_IN_SPACE, reordered
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
@@ -17,7 +21,7 @@ from wdstream.raw.pdf.reading.accent_marks import SIGNS, is_sign
 from wdstream.raw.pdf.reading.accents import compose_accents, may_have_accents_apart
 from wdstream.raw.pdf.reading.breaks import Breaks, find_breaks, find_clusters
 from wdstream.raw.pdf.reading.east_asian import may_need_order, order_east_asian
-from wdstream.raw.pdf.reading.fonts import has_embedded_font, read_fonts
+from wdstream.raw.pdf.reading.fonts import has_embedded_font, is_embedded, read_fonts
 from wdstream.raw.pdf.reading.lines import (
     has_lines_down,
     kept_numbers,
@@ -29,10 +33,14 @@ from wdstream.raw.pdf.reading.maps import drawn_as_boxes, mapped_share, mapped_s
 from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, may_be_mended, mended_codes
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
+from wdstream.records import Size
 from wdstream.text.characters import beyond_ascii, kinds_of
 from wdstream.text.script import EAST_ASIAN, right_to_left_letters, script_of
 
 _FIRST_PRIVATE = 0xE000
+_LEAST_NAMED, _MOST_COMPARED, _LEAST_ALIKE = 4, 400, 0.5
+"""Letters of a name that is compared with what fonts say, and that are; likeness of those that say the same."""
+_FIRST_RIGHT_TO_LEFT, _NOT_BELIEVED = "\u0590", "\uffff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +75,60 @@ def read_shown_text(
     Raises:
         SourceError: the text cannot be read, or it cannot be decided what is shown.
     """
-    objects = page.objects(page.pixel_size(scale))
+    objects, size = page.objects(page.pixel_size(scale)), page.pixel_size(scale)
+    if not (false_names := _false_names(page, objects, size)):
+        return _shown_text(page, layer, objects, picture, scale, order)
+    for handle, mark in false_names.items():
+        pdfium_calls().remove_mark(handle, mark)
+    with page.text_layer(size) as layer_of_fonts:
+        return _shown_text(page, layer_of_fonts, objects, picture, scale, order)
+
+
+def _false_names(page: PdfPage, objects: PageObjects, size: Size) -> dict[int, int]:
+    """Those of `names_of_texts` of a page that say other words than the fonts, where these are believed: fonts that are
+    not in the file, or that the page has in texts without a name, too. Names of ligatures, of glyphs without a map and
+    of other scripts are what the picture shows."""
+    handles = objects.found_texts.handles
+    names = names_of_texts(handles)
+    said = {mark: text_of_name(mark) for mark in {*names.values()}}
+    said = {mark: name for mark, name in said.items() if len(_letters(name)) >= _LEAST_NAMED}
+    if not said:
+        return {}
+    font_of = dict(zip(handles, map(pdfium_calls().font, handles), strict=True))
+    believed = {font_of[handle] for handle in handles if handle not in names}
+    drawn = dict.fromkeys(said, "")
+    with closing(page.opened_again()) as again:
+        others = again.objects(size)
+        for handle, mark in names_of_texts(others.found_texts.handles).items():
+            pdfium_calls().remove_mark(handle, mark)
+        with again.text_layer(size) as layer:
+            for handle, other in zip(handles, others.found_texts.handles, strict=True):
+                mark = names.get(handle, 0)
+                if mark in drawn:
+                    is_believed = font_of[handle] in believed or not is_embedded(font_of[handle])
+                    drawn[mark] += layer.text_of_object(other) if is_believed else _NOT_BELIEVED
+    are_false = {mark for mark, text in drawn.items() if _is_other(text, said[mark])}
+    return {handle: mark for handle, mark in names.items() if mark in are_false}
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _is_other(drawn: str, name: str) -> bool:
+    """Whether what fonts say are other words than a name, as far as both can be compared."""
+    if _NOT_BELIEVED in drawn:
+        return False
+    drawn, name = _letters(drawn)[:_MOST_COMPARED], _letters(name)[:_MOST_COMPARED]
+    if not drawn or max(drawn + name) >= _FIRST_RIGHT_TO_LEFT:
+        return False
+    return SequenceMatcher(None, drawn, name, autojunk=False).ratio() < _LEAST_ALIKE
+
+
+def _shown_text(
+    page: PdfPage, layer: TextLayer, objects: PageObjects, picture: NDArray[np.uint8], scale: float, order: LineOrder
+) -> ShownText:
+    """The same, of these objects."""
     found = find_visible(
         layer,
         objects,

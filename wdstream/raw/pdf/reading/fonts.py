@@ -35,7 +35,7 @@ def read_fonts(characters: PageCharacters) -> PageFonts:
     addresses = [*map(pdfium_calls().font, characters.objects.handles)]
     number_of = {address: number for number, address in enumerate(dict.fromkeys(addresses))}
     numbers = np.array([number_of[address] for address in addresses], np.int32)
-    return PageFonts(numbers, _names(number_of), tuple(map(_is_embedded, number_of)))
+    return PageFonts(numbers, _names(number_of), tuple(map(is_embedded, number_of)))
 
 
 def has_embedded_font(text_objects: Iterable[int], pattern: re.Pattern[str]) -> bool:
@@ -43,10 +43,11 @@ def has_embedded_font(text_objects: Iterable[int], pattern: re.Pattern[str]) -> 
     such a name."""
     addresses = {*map(pdfium_calls().font, text_objects)}
     found = zip(addresses, _names(addresses), strict=True)
-    return any(pattern.search(name) and _is_embedded(address) for address, name in found)
+    return any(pattern.search(name) and is_embedded(address) for address, name in found)
 
 
-def _is_embedded(font: int) -> bool:
+def is_embedded(font: int) -> bool:
+    """Whether a font, given by its address, is in the file."""
     import pypdfium2.raw as pdfium
 
     return font != 0 and pdfium.FPDFFont_GetIsEmbedded(ctypes.cast(font, pdfium.FPDF_FONT)) == 1

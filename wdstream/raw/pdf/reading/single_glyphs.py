@@ -6,14 +6,13 @@ and guesses spaces and line ends by gaps. It takes the glyphs of a line from lef
 name again for each glyph that comes after one of others: a sign over a letter, which reaches over the next one.
 """
 
-import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.raw.pdf.calls import address, pdfium_calls
+from wdstream.raw.pdf.calls import names_of_texts
 from wdstream.raw.pdf.characters import PUT_IN_SPACE
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
@@ -47,7 +46,7 @@ _NO_DIFFERENCES: Differences = [], [], np.arange(0)
 def find_differences(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> Differences:
     """Where PDFium's characters of a page, (n,) code points, are not what the file has, which draws these objects."""
     may_be_named = _MAY_BE_NAMED.search(layer.others) is not None
-    names = _names_of(objects.found_texts.handles) if may_be_named else {}
+    names = names_of_texts(objects.found_texts.handles) if may_be_named else {}
     if not names and len(objects.found_texts.handles) <= len(layer.spans):
         return _NO_DIFFERENCES
     again = _named_again(layer, objects, names)
@@ -89,19 +88,6 @@ def _named_again(layer: TextLayer, objects: PageObjects, name_of: Mapping[int, i
             again.append(first if is_before else number)
             said[name] = number if is_before else first
     return np.flatnonzero(np.isin(characters.object_number, again))
-
-
-def _names_of(handles: Sequence[int]) -> dict[int, int]:
-    """What names text objects (`/ActualText`), by address; it is one for all of the glyphs that it names."""
-    import pypdfium2.raw as pdfium
-
-    found: dict[int, int] = {}
-    for handle, count in zip(handles, map(pdfium_calls().count_marks, handles), strict=True):
-        text = ctypes.cast(handle, pdfium.FPDF_PAGEOBJECT) if count > 0 else None
-        for mark in (pdfium.FPDFPageObj_GetMark(text, number) for number in range(count)):
-            if pdfium.FPDFPageObjMark_GetParamValueType(mark, b"ActualText") > 0:
-                found[handle] = address(mark)
-    return found
 
 
 def _named_boxes(objects: PageObjects, name_of: Mapping[int, int]) -> Boxes:
