@@ -105,6 +105,58 @@ def test_what_is_no_place_on_a_page(fields: dict[str, object]) -> None:
     assert row({"text": "a text", **fields}).images == ()
 
 
+def test_samples_of_tars_of_places_and_of_images_that_were_not_fetched() -> None:
+    """Such a word was a text of its own; of img2dataset's, the reason was that `url` looks like an image."""
+    with pytest.raises(RowError, match="sample 'k': field 'bbox' says where on a page this text is"):
+        page_from_members("k", {"txt": b"hello", "json": b'{"bbox": [1, 2, 3, 4]}'})
+    assert page_from_members("k", {"jpg": IMAGE, "txt": b"hello", "json": b'{"bbox": [1, 2, 3, 4]}'}).images
+    failed = b'{"caption": "c", "url": "http://x/2.jpg", "status": "failed_to_download", "error_message": "404"}'
+    with pytest.raises(RowError) as caught:
+        page_from_members("k", {"txt": b"c", "json": failed})
+    assert str(caught.value) == (
+        "sample 'k': its image could not be fetched when the set was made: failed_to_download (404); leave it out"
+    )
+    assert page_from_members("k", {"jpg": IMAGE, "txt": b"c", "json": failed}).images
+    assert row({"text": "t", "url": "http://x/page", "status": "failed"}).segments
+
+
+WRITTEN = [
+    "{'bytes': b'\\x89PNG\\r\\n\\x1a\\n\\x00\\x00\\x00\\rIHDR', 'path': None}",
+    "{'path': 'a.png', 'bytes': b'\\xff\\xd8\\xff\\xe0\\x00\\x10JFIF'}",
+    "<PIL.JpegImagePlugin.JpegImageFile image mode=RGB size=64x48 at 0x7F>",
+    "[[[255 255 255]\n  [255 255 255]\n  ...\n  [254 254 254]]]",
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_images_as_python_writes_them_into_tables(written: str) -> None:
+    """A picture of Pillow under a name that says nothing was metadata, and as a text it was trained on."""
+    tries: list[dict[str, object]] = [{"text": "t", "page": written}, {"image": IMAGE, "text": written}]
+    tries.append({"image": written, "text": "t"})
+    for fields in tries:
+        with pytest.raises(RowError, match="an image"):
+            row(fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<PIL.Image.Image image mode=RGB size=64x48> is what is printed",
+        "<PIL>",
+        "[[[0 1 2]\n  [3 4 5]]]",
+        "[[[24.0, 36.0], [304.0, 34.0]]]",
+        "{'bytes': b'text'}",
+        "{'path': 'a.txt', 'bytes': None}",
+        "b'text'",
+        "array([1, 2])",
+        "a [[[255 255 255] ...",
+    ],
+)
+def test_what_python_writes_and_is_not_an_image(text: str) -> None:
+    assert row({"text": "t", "page": text}).meta == {"page": text}
+    assert row({"image": IMAGE, "text": text}).segments[-1] == TextSegment(text=text)
+
+
 def test_texts_of_rows_that_are_boxes_or_pointers() -> None:
     """Of files these were refused already, and in rows trained on."""
     boxes: list[dict[str, object]] = [

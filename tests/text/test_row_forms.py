@@ -246,7 +246,7 @@ CHAT = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A."}
         ({"text": 3}, "text is int, a string expected"),
         ({"text": "", "images": [3]}, "images[0] is 3; expected a file name, bytes, a data URI, or an object"),
         ({"text": "", "images": [""]}, "images[0] is an empty name"),
-        ({"text": "", "images": ["b'\\x89PNG\\r\\n\\x1a\\n"]}, "images[0] is the bytes of an image written as text"),
+        ({"text": "", "images": ["b'\\x89PNG\\r\\n\\x1a\\n"]}, "images[0] is an image written as text"),
         ({"text": "", "image": {"bytes": "abc"}}, "image.bytes is text that is not an image in base64: 'abc'"),
         ({"text": "", "image": {"id": 3}}, "image has id, and none of bytes, data"),
         ({"text": "", "image": {"path": "a.png", "url": "b.png"}}, "image gives more than one image: image.path, ima"),

@@ -22,7 +22,7 @@ from wdstream.shards.layout import IMAGE_EXTENSIONS, JSON_EXTENSION, TEXT_EXTENS
 from wdstream.shards.parts import SampleParts, refuse_images_elsewhere, sort_parts
 from wdstream.shards.samples.mapped import mapped_page
 from wdstream.shards.samples.parts_read import held_images, json_of_part, text_of_part
-from wdstream.text.half_read import refuse_preferences
+from wdstream.text.half_read import refuse_places, refuse_preferences, refuse_unfetched
 from wdstream.text.image_names import is_image_name
 from wdstream.text.maps.forms import IMAGE_FIELDS
 from wdstream.text.messages import (
@@ -271,6 +271,8 @@ def _refuse_metadata(meta: Mapping[str, object], num_images: int, declared: froz
         return
     rest = {field: value for field, value in meta.items() if field not in declared} if declared else meta
     if not num_images:
+        if not is_own:
+            refuse_unfetched(rest)
         try:
             refuse_unused_images(rest, ())
         except RowError as error:
@@ -280,6 +282,7 @@ def _refuse_metadata(meta: Mapping[str, object], num_images: int, declared: froz
         return
     refuse_preferences(rest, frozenset(), is_mapped=False)
     if not num_images:
+        refuse_places(rest)
         return
     refuse_held_images(rest)
     for field in () if rest.keys().isdisjoint(IMAGE_FIELDS) else IMAGE_FIELDS:

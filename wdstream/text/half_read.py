@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment, TurnSegment
-from wdstream.text.characters import FETCH_LFS, are_boxes, is_lfs_pointer
+from wdstream.text.characters import FETCH_LFS, are_boxes, is_lfs_pointer, short_name
 from wdstream.text.image_names import NAME_WORD
 
 _REJECTED = re.compile(r"rejected(_(response|answer|message|image|completion|output|text)s?)?", re.IGNORECASE)
@@ -95,8 +95,9 @@ def refuse_half_read(
     if any(map(is_lfs_pointer, texts)):
         raise RowError(f"the text {FETCH_LFS}, and make the rows again")
     if not has_images:
+        refuse_unfetched(rest)
         refuse_named_pdf(rest, metadata_fields)
-        _refuse_places(rest)
+        refuse_places(rest)
     if len(texts) == 1 and not is_mapped and not any(isinstance(segment, TurnSegment) for segment in segments):
         text = texts[0].lstrip("\ufeff \n")
         if (text[:1].isdigit() or text.startswith("-")) and are_boxes(text):
@@ -107,7 +108,22 @@ def refuse_half_read(
             )
 
 
-def _refuse_places(fields: Mapping[str, object]) -> None:
+def refuse_unfetched(fields: Mapping[str, object]) -> None:
+    """Check that a sample without an image is not one of which img2dataset could not fetch it.
+
+    Raises:
+        RowError: it says so of itself.
+    """
+    status = fields.get("status")
+    if isinstance(status, str) and status.startswith("failed_to_") and "url" in fields:
+        why = fields.get("error_message")
+        raise RowError(
+            f"its image could not be fetched when the set was made: {short_name(status)}"
+            f"{f' ({short_name(str(why))})' if why else ''}; leave it out"
+        )
+
+
+def refuse_places(fields: Mapping[str, object]) -> None:
     """Check that a row without an image is not a line, block or word of a page.
 
     Raises:

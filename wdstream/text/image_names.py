@@ -74,6 +74,12 @@ _WRITTEN_BYTES = tuple(
     repr(magic)[2:-1] for _name, start, magics in (*IMAGE_MAGIC, *_OTHER_MAGIC) for magic in magics
     if not start and len(magic) > 2
 )  # fmt: skip
+_WRITTEN = re.compile(
+    r"""(\{['"](?:path['"]: (?:None|'[^'\n]*'), ['"])?bytes['"]: b['"]|b['"])"""
+    r"""|<PIL\.[\w.]+ (?:image mode=|size=)[^<>]*>\s*\Z"""
+    r"""|(?:array\()?\[\[\[ *\d{1,3}(?:,? +\d{1,3}){2,3}\][^.]{0,200}\.\.\."""
+)
+"""How Python writes bytes, alone or in an object; Pillow, and numpy of pixels."""
 _IMAGE_NAME = re.compile(rf"[^\n\r\0]*[^\s/\\]\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE)
 _MAX_NAME, _MAX_FILE_NAME = 4096, 255
 HEAD_BYTES = 64
@@ -204,10 +210,11 @@ def holds_image(text: str) -> bool:
 
 
 def is_spelt_image(text: str) -> bool:
-    """Whether a text is the bytes of an image as hexadecimal digits (`ffd8ff...`), or as Python writes them
-    (`b'\\xff\\xd8...'`), which is what a table of texts keeps of them."""
-    if text.startswith(("b'", 'b"')):
-        return text.startswith(_WRITTEN_BYTES, 2)
+    """Whether a text is the bytes of an image as hexadecimal digits (`ffd8ff...`), or what Python writes of them
+    (`b'\\xff\\xd8...'`), of an object with them, of a picture of Pillow or of pixels: what a table of texts keeps."""
+    written = _WRITTEN.match(text) if text[:1] in ("b", "{", "<", "[", "a") else None
+    if written is not None:
+        return written[1] is None or text.startswith(_WRITTEN_BYTES, written.end())
     digits = _HEX.match(text)
     return digits is not None and looks_like_image(bytes.fromhex(digits[1]))
 

@@ -111,7 +111,7 @@ def _of_text(text: str, where: str) -> RowImage:
         raise RowError(f"{where}: {error}") from error
     if data is None and is_spelt_image(text.lstrip()):
         raise RowError(
-            f"{where} is the bytes of an image written as text, {quoted(text, 24)}; write base64, or name a file"
+            f"{where} is an image written as text, {quoted(text, 24)}; write its bytes as base64, or name a file"
         )
     return RowImage(where=where, data=data) if data is not None else RowImage(where=where, name=text)
 
