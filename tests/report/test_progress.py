@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from wdstream.report import progress
 from wdstream.report.progress import ProgressBar
 
 
@@ -45,6 +47,21 @@ def test_speed_counts_what_is_done_here() -> None:
         (line,) = drawn(bar)
         assert "1000/2000" in line and "pages/s" not in line
         assert bar.tasks[0].speed is None
+
+
+def test_without_a_terminal_the_time_left_is_said_once_a_speed_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of a run comes after the loading of its model: a run of 40 s was said to take 14 minutes more."""
+    for name in ("_FIRST_LINE_S", "_LINE_EVERY_S"):
+        monkeypatch.setattr(progress, name, 0.0)  # a line each time
+    file = io.StringIO()
+    with ProgressBar(Console(file=file, width=120)) as bar:
+        for done in (10, 10, 11, 13):
+            bar.show("steps", done, 30, unit="steps")
+        bar.show("pages", 0, None, unit="pages")
+    lines = file.getvalue().splitlines()
+    assert lines[:3] == ["steps: 10 of 30 steps", "steps: 10 of 30 steps", "steps: 11 of 30 steps"]
+    assert lines[3].startswith("steps: 13 of 30 steps, ") and lines[3].endswith(" left") and "steps/s" in lines[3]
+    assert lines[4] == "pages: 0 pages"
 
 
 def test_figures_below_the_tasks() -> None:

@@ -130,7 +130,7 @@ def test_report_prints_what_was_left_out(tmp_path: Path) -> None:
     console.file.close()
     text = console.export_text()
     assert "1 shards, 3 samples, 3 images" in text
-    assert "skipped s-1.tar: s-1.tar: s-1.tar missing" in text
+    assert "skipped s-1.tar: s-1.tar missing" in text
 
 
 def test_folder_without_shards(tmp_path: Path) -> None:

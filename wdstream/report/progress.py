@@ -81,21 +81,28 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._task = ""
+        self._found = 0
         self._began = (0.0, 0)
         self._told_at = 0.0
 
     def tell(self, task: str, done: int, total: int | None, unit: str) -> None:
-        """Print a line, if it is time for one. Speed is that since the task began here: it does not jump."""
+        """Print a line, if it is time for one.
+
+        Speed is that since the first of the task was done here: it does not jump, and leaves out what comes before,
+        as the loading of a model, which takes longer than a step.
+        """
         now = time.monotonic()
         if task != self._task:
-            self._task, self._began, self._told_at = task, (now, done), now - _LINE_EVERY_S + _FIRST_LINE_S
+            self._task, self._found, self._told_at = task, done, now - _LINE_EVERY_S + _FIRST_LINE_S
+        if self._found == done or self._found == self._began[1]:
+            self._began = now, done
         if now - self._told_at < _LINE_EVERY_S:
             return
         self._told_at = now
-        speed = (done - self._began[1]) / max(now - self._began[0], 1e-9)
-        text = f"{task}: {done:,}{f' of {total:,}' if total else ''} {unit}, {speed:,.1f} {unit}/s"
-        if total and speed > 0:
-            text += f", about {_duration((total - done) / speed)} left"
+        text = f"{task}: {done:,}{f' of {total:,}' if total else ''} {unit}"
+        if done > self._began[1]:
+            speed = (done - self._began[1]) / max(now - self._began[0], 1e-9)
+            text += f", {speed:,.1f} {unit}/s" + (f", about {_duration((total - done) / speed)} left" if total else "")
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -189,7 +189,7 @@ class _FoundShards:
         try:
             meta = load(name)
         except ShardError as error:
-            self.skipped.append((name, str(error)))
+            self.skipped.append((name, str(error).removeprefix(f"{name}: ")))
             return
         self.entries.append(ShardEntry.of(name, meta))
         self.hashes.append(meta.columns["key_hash"])
