@@ -11,6 +11,7 @@ _JOINS_NEXT = regex.compile(r"\p{Joining_Type=D}")
 _JOINS_PREVIOUS = regex.compile(r"[\p{Joining_Type=D}\p{Joining_Type=R}]")
 _ENDS = frozenset("ךםןףץةى")
 _ARTICLE = "ال"
+_LONGEST_NOT = 3
 
 
 @lru_cache(maxsize=512)
@@ -29,5 +30,8 @@ def joins_previous(text: str) -> bool:
 
 
 def reads_well(word: str) -> bool:
-    """Whether `word` ends with a letter that only ends words, or begins with the Arabic article."""
-    return word[0] not in _ENDS and (word[-1] in _ENDS or word.startswith(_ARTICLE))
+    """Whether `word` ends with a letter that only ends words, or begins with the Arabic article.
+
+    Of words as short as "not" and "but" (لا, إلا) the article is what they end with, the other way round.
+    """
+    return word[0] not in _ENDS and (word[-1] in _ENDS or (word.startswith(_ARTICLE) and len(word) > _LONGEST_NOT))

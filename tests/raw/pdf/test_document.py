@@ -153,3 +153,10 @@ def test_filled_fields_are_drawn() -> None:
         with open_pdf(CASES / f"{name}.pdf") as pdf, pdf.page(1) as page, page.drawn(150 / 72) as pixels:
             dark[name] = int((pixels[..., :3].min(axis=2) < 128).sum())
     assert dark == {"form_ap": 6023, "form_noap": 6018}  # 2,907 without the field
+
+
+def test_pages_that_are_bound_on_the_right_keep_the_order_of_latin_words(tmp_path: Path) -> None:
+    content = "BT /F 12 Tf 40 150 Td (Header words) Tj 0 -30 Td (Second line, with a comma) Tj ET"
+    path = write_pdf(tmp_path / "bound.pdf", content, catalog="/ViewerPreferences<</Direction/R2L/HideMenubar true>>")
+    with open_pdf(path) as pdf, pdf.page(1) as page:
+        assert page.text() == "Header words\r\nSecond line, with a comma"

@@ -8,7 +8,7 @@ next, where it is large enough: memory that is fresh from the system costs a ten
 
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -33,6 +33,13 @@ _AS_NUMPY: dict[Any, np.dtype[Any]] = {
 _NAME, _LONGEST_NAME = b"ActualText", 1 << 16
 _MOVE_TO, _FEW = 2, 5  # kind of a segment; points of a closed rectangle
 _spare: list[Any] = []
+_FROM_RIGHT = b"R2L\0"
+_WITHOUT_PREFERENCES = b"""%PDF-1.4
+1 0 obj <</Type/Catalog/Pages 2 0 R/ViewerPreferences<<>>>> endobj
+2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
+3 0 obj <</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>> endobj
+trailer <</Root 1 0 R>>
+%%EOF"""
 
 
 def address(pointer: Any) -> int:
@@ -300,3 +307,16 @@ def clip_outlines(handle: int, matrix: NDArray[np.float64], most: int) -> list[N
         placed = np.array(edges, np.float64).reshape(-1, 2) @ matrix[:, :2].T + matrix[:, 2]
         outlines.append(placed.reshape(-1, 4))
     return outlines
+
+
+def read_from_left(document: Any) -> None:
+    """Take from an open document of pypdfium2 the preference that its pages are bound on the right: PDFium turns the
+    words of all lines then, of Latin ones, too. Those of right-to-left lines are put in order by their places."""
+    import pypdfium2
+
+    pdfium = pypdfium2.raw
+    said = ctypes.create_string_buffer(len(_FROM_RIGHT))
+    pdfium.FPDF_VIEWERREF_GetName(document.raw, b"Direction", said, len(said))
+    if said.raw == _FROM_RIGHT:
+        with closing(pypdfium2.PdfDocument(_WITHOUT_PREFERENCES)) as other:
+            pdfium.FPDF_CopyViewerPreferences(document.raw, other.raw)

@@ -15,6 +15,7 @@ from wdstream.raw.pdf.calls import pdfium_calls, pointer_to, written_by
 from wdstream.raw.pdf.places import Boxes, CharacterMask
 
 _FLOAT = 4
+_SPACE = 0x20
 _FIRST_SPECIAL, _REPLACEMENT = 0xFFF0, 0xFFFD
 _HIGH, _LOW = 0xD800 >> 10, 0xDC00 >> 10  # of the two halves of a code point outside the first plane
 _TURNED = ((0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))  # which side is left, top, right, bottom
@@ -139,9 +140,12 @@ def read_characters(
         to_pixels: (2, 3) affine transform from the page's space to pixels of the rendered page.
         boxes: (n, 4) of the characters, from `read_boxes`.
     """
-    objects = _text_objects(
-        pointer_to(text_page.raw), unplaced.objects.handles, unplaced.objects.first.tolist(), to_pixels
-    )
+    first, owners = unplaced.objects.first, np.append(unplaced.object_number, -1)
+    # Of a space that only moves on, PDFium knows no font.
+    is_space = unplaced.codes[first] == _SPACE
+    first = first + (is_space & (owners[first + 1] == np.arange(len(first))))
+    objects = _text_objects(pointer_to(text_page.raw), unplaced.objects.handles, first.tolist(), to_pixels)
+    objects = replace(objects, first=unplaced.objects.first)
     return replace(unplaced, boxes=boxes, objects=objects)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wdstream.errors import SourceError, needs_extra
 from wdstream.pixels.grey import MAX_JPEG_SIDE, encode_jpeg
 from wdstream.raw.pdf.annotations import has_drawn_annotations
-from wdstream.raw.pdf.calls import address, drawn_page, pdfium_calls
+from wdstream.raw.pdf.calls import address, drawn_page, pdfium_calls, read_from_left
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects, read_objects
 from wdstream.raw.pdf.places import ROUNDED_DOWN, PictureArea, fitting_scale, pixels_of
@@ -320,9 +320,9 @@ def _opened(file: Path | bytes | BinaryIO, content: Path | bytes) -> Iterator[Pd
             raise SourceError("PDF needs a password; save it without one") from error
         raise SourceError(f"not a readable PDF: {_reason(error)}") from error
     with closing(document), closing(Structure(content)) as structure:
-        num_pages = len(document)
-        if not 0 < num_pages <= MAX_PAGES:
+        if not 0 < (num_pages := len(document)) <= MAX_PAGES:
             raise SourceError(f"PDF says it has {num_pages} pages; 1 to {MAX_PAGES} expected")
+        read_from_left(document)
         yield PdfFile(document, structure)
 
 

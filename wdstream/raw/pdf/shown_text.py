@@ -30,7 +30,7 @@ from wdstream.raw.pdf.reading.lines import (
     place_initials,
 )
 from wdstream.raw.pdf.reading.maps import drawn_as_boxes, mapped_share, mapped_share_of_text
-from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, may_be_mended, mended_codes
+from wdstream.raw.pdf.reading.mended import BY_NAME, bracket_pieces, may_be_mended, mended_codes, mended_strokes
 from wdstream.raw.pdf.visible import find_visible
 from wdstream.raw.settings import LineOrder
 from wdstream.records import Size
@@ -212,7 +212,7 @@ def _text_of(layer: TextLayer, keep: NDArray[np.bool_], objects: PageObjects, or
         characters = replace(characters, codes=breaks.mended(characters.codes))
         characters, keep = reordered(characters, keep, breaks.order(len(keep)).tolist())
     if right_to_left_letters(characters.codes).any():
-        clusters = find_clusters(characters, objects)
+        clusters = find_clusters(mended_strokes(characters), objects)
         characters, spaces = clusters.characters, centres_of(clusters.spaces)
     characters, keep = compose_accents(characters, keep & ~bracket_pieces(characters, fonts))
     if annotations:

@@ -30,6 +30,10 @@ def read(printed: str, *, from_right: bool = True) -> str:
         ("دیهدب --help هنیزگ", "گزینه --help بدهید"),
         ("زا http://fa.wikipedia.org/wiki/ تسا", "است http://fa.wikipedia.org/wiki/ از"),
         ("هک ،(glibc) C درادناتسا", "استاندارد C (glibc)، که"),
+        ("Then .2024 תנשב", "בשנת 2024. Then"),
+        ("ףוס ++C ,123 רפסמ", "מספר 123, C++ סוף"),
+        ("Use .NET 5 םלוע", "עולם Use .NET 5"),
+        ("ףוס x .5 y םלוע", "עולם x .5 y סוף"),
     ],
 )
 def test_a_line_is_read_from_the_right(printed: str, wanted: str) -> None:
@@ -55,3 +59,10 @@ def test_a_latin_line_keeps_its_order_and_turns_what_it_quotes() -> None:
         "The word שלום (עולם שלום) means 5 things."
     )
     assert read("plain (text) 1, 2", from_right=False) == "plain (text) 1, 2"
+
+
+def test_brackets_of_the_other_shape_are_right_to_left_text_in_a_latin_line_too() -> None:
+    """Browsers, LibreOffice and Pango print `English with עברית (בדיקה) inside` so."""
+    printed = [element_of(character) for character in "English with )הקידב( תירבע inside"]
+    ordered = logical_order(printed, from_right=False)
+    assert "".join(element.text for element, _ in ordered) == "English with עברית (בדיקה) inside"

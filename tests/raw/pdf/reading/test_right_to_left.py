@@ -1,8 +1,11 @@
 """Lines of right-to-left pages from characters at chosen places: ligatures, marks without a map, lines of code."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from wdstream.raw.pdf.characters import PageCharacters, TextObjects
+from wdstream.raw.pdf.reading.mended import mended_strokes
 from wdstream.raw.pdf.reading.right_to_left import logical_texts
 
 _EM = 20.0
@@ -61,3 +64,54 @@ def test_a_line_of_code_on_a_right_to_left_page_is_read_from_the_left() -> None:
     quoted = [*spaced("فضای", 130), ("{", 130.0, 140.0), (",", 140.0, 145.0)]  # the brace as PDFium turns it
     texts = logical_texts(*page_of([prose, [*code, *quoted]]))
     assert texts[1] == "title={فضای},"
+
+
+def from_left(text: str, left: float) -> list[tuple[str, float, float]]:
+    """Characters of equal width from the left."""
+    return [(letter, left + 10 * at, left + 10 * at + 10) for at, letter in enumerate(text)]
+
+
+def test_a_sentence_that_ends_at_the_right_is_read_from_the_left() -> None:
+    prose = spaced("برای این کار ویرایش کنید و از منوی وارد شوید", 500)
+    sentence = [
+        *from_left("All its words are in the ", 20),
+        *spaced("شوید", 310),
+        *from_left(" of a menu item too.", 310),
+    ]
+    assert logical_texts(*page_of([prose, sentence]))[1] == "All its words are in the شوید of a menu item too."
+
+
+def test_words_that_end_as_no_and_but_do_not_turn_a_line() -> None:
+    line = [letter for at, word in enumerate(("لا", "إله", "إلا", "هو")) for letter in spaced(word, 400 - 50 * at)]
+    printed = sorted(line, key=lambda letter: letter[1])  # as Pango and cairo write it
+    assert logical_texts(*page_of([printed])) == ["لا إله إلا هو"]
+
+
+def test_a_joiner_that_a_file_writes_is_not_there_twice() -> None:
+    apart = [
+        ("م", 480.0, 490.0),
+        ("ی", 470.0, 480.0),
+        ("\u200c", 470.0, 470.0),
+        ("ش", 455.0, 467.0),
+        ("و", 445.0, 455.0),
+    ]
+    texts = logical_texts(*page_of([[*apart, ("د", 435.0, 445.0)], spaced("نتیجه", 500), spaced("نتیجه", 500)]))
+    assert texts[0] == "می\u200cشود"
+
+
+def test_strokes_that_draw_letters_out_are_part_of_them() -> None:
+    word = [("م", 90.0, 100.0), ("ر", 80.0, 90.0), ("ح", 70.0, 80.0), ("ب", 60.0, 70.0)]
+    line = [
+        *word,
+        ("\x03", 53.0, 60.5),
+        ("\x03", 50.0, 57.0),
+        ("ا", 45.0, 50.5),
+        (" ", 41.0, 45.0),
+        ("\x03", 30.0, 38.0),
+    ]
+    characters, lines = page_of([line])
+    boxes, is_mapped = characters.boxes.copy(), characters.codes != 3
+    boxes[characters.codes == 3, 1] = 13.5
+    mended = mended_strokes(replace(characters, boxes=boxes, is_mapped=is_mapped))
+    assert mended.is_mapped.tolist() == [True] * 8 + [False]  # the last is at the end of a word: a letter, perhaps
+    assert logical_texts(mended, [lines[0][:-1]]) == ["مرحبا"]

@@ -14,6 +14,7 @@ OPENING, CLOSING = "([{<«‹⟨⟦", ")]}>»›⟩⟧"
 MIRROR = dict(zip(OPENING + CLOSING, CLOSING + OPENING, strict=True))
 _BEGINS_A_WORD = frozenset("\\/-@$~_&")
 _ENDS_A_WORD = frozenset("+")
+_ENDS_A_SENTENCE = frozenset(",;:!?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,11 @@ def logical_order(printed: Sequence[Element], *, from_right: bool = True) -> lis
 def _with_right_to_left_runs(printed: Sequence[Element]) -> list[tuple[Element, bool]]:
     """A left-to-right line whose right-to-left runs, from strong letter to strong letter, are read from the right."""
     pairs = partners(printed)
+    kinds = _with_turned_brackets([element.kind for element in printed], printed, pairs)
     ordered: list[tuple[Element, bool]] = []
     at = 0
     while at < len(printed):
-        last = _end_of_right_to_left_run(printed, pairs, at)
+        last = _end_of_right_to_left_run(kinds, pairs, at)
         if last < at:
             ordered.append((printed[at], False))
             at += 1
@@ -87,26 +89,31 @@ def _with_right_to_left_runs(printed: Sequence[Element]) -> list[tuple[Element, 
     return ordered
 
 
-def _end_of_right_to_left_run(printed: Sequence[Element], pairs: dict[int, int], first: int) -> int:
+def _with_turned_brackets(kinds: list[str], printed: Sequence[Element], pairs: dict[int, int]) -> list[str]:
+    """Classes with brackets that have the codes of the other shapes as right-to-left: such text has turned them."""
+    for at in pairs:
+        if printed[min(at, pairs[at])].text in CLOSING:
+            kinds[at] = "R"
+    return kinds
+
+
+def _end_of_right_to_left_run(kinds: Sequence[str], pairs: dict[int, int], first: int) -> int:
     """Last strong letter of the run that begins at `first`, before a bracket that is closed outside it; -1 for none."""
     last = -1
-    for at in range(first, len(printed)):
-        if printed[at].kind in {"R", "AL"}:
+    for at in range(first, len(kinds)):
+        if kinds[at] in {"R", "AL"}:
             last = at
-        elif printed[at].kind == "L" or last < first:
+        elif kinds[at] == "L" or last < first:
             break
     cut = next((at for at in range(first, last) if not first <= pairs.get(at, first) <= last), last + 1)
-    return max((at for at in range(first, cut) if printed[at].kind in {"R", "AL"}), default=-1)
+    return max((at for at in range(first, cut) if kinds[at] in {"R", "AL"}), default=-1)
 
 
 def _left_to_right_runs(printed: Sequence[Element]) -> list[int]:
     """For each element the number of its left-to-right run, from 1; 0 for the right-to-left text."""
     runs = [0] * len(printed)
-    kinds = _resolved_numbers(printed)
     pairs = partners(printed)
-    for at in pairs:
-        if printed[min(at, pairs[at])].text in CLOSING:
-            kinds[at] = "R"  # the codes of the other shapes: right-to-left text has turned them
+    kinds = _with_turned_brackets(_resolved_numbers(printed), printed, pairs)
     number = last = 0
     for at, kind in enumerate(kinds):
         if kind not in {"L", "EN", "AN"} or runs[at]:
@@ -163,11 +170,21 @@ def _end_of_run(printed: Sequence[Element], kinds: Sequence[str], pairs: dict[in
         if kind not in {"L", "EN", "AN"}:
             continue
         arabic = printed[last if kind == "L" else at].kind == "AN"
-        if parted and (arabic or (kind != "L" and not has_letter)):
+        if parted and (arabic or (kind != "L" and not has_letter) or _ends_right_to_left(printed, last, at)):
             break
         has_letter = has_letter or kind == "L"
         last = at
     return last
+
+
+def _ends_right_to_left(printed: Sequence[Element], last: int, at: int) -> bool:
+    """Whether a space and a sign are between two letters or numbers as between the end and the begin of a sentence that
+    is read from the right (`Then .2024`): Latin text has the sign before the space, but for `.5` and `.NET`."""
+    if at != last + 3 or printed[last + 1].kind != "WS":
+        return False
+    sign = printed[last + 2].text
+    is_year = sign == "." and [element.kind for element in printed[at : at + 4]] == ["EN"] * 4
+    return sign in _ENDS_A_SENTENCE or is_year
 
 
 def _with_signs(printed: Sequence[Element], first: int, last: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.places import distinct
 from wdstream.raw.pdf.reading.fonts import PageFonts
 from wdstream.text.characters import beyond_ascii
-from wdstream.text.script import one_of
+from wdstream.text.script import combining_marks, one_of, right_to_left_letters
 
 _LARGE = re.compile(r"(?:^|\+)(?:CM|LM|EU)EX\d|LMMathExtension")
 _DELIMITERS = "()[]⌊⌋⌈⌉{}⟨⟩"
@@ -126,6 +126,7 @@ _OTHER_ACCENTS = re.compile(
 _DRAWN_AS_LATIN = (_PICTURES, _WINGDINGS, _OTHER_LETTERS, _OTHER_ACCENTS)
 BY_NAME = re.compile(f"{_PICTURES.pattern}|{_OTHER_LETTERS.pattern}|{_OTHER_ACCENTS.pattern}")
 """Fonts whose characters are looked at although all have a map: where they are in the file, and so in the picture."""
+_FLAT = 0.15  # of the em: a stroke between letters, not a letter
 _PIECES = np.array([0x0C, 0x0D, *range(0x30, 0x44), *range(0x75, 0x80)], np.uint32)
 _FIRST_PRIVATE = 0xE000
 _KEYS = 0xF000
@@ -211,6 +212,30 @@ def may_be_mended(text: str) -> bool:
         if len(_units_after(units)):
             return True
     return bool(_SWAPPED_FIRST.search(others) and _SWAPPED_PAIRS.search(text))
+
+
+def mended_strokes(characters: PageCharacters) -> PageCharacters:
+    """The characters with flat strokes without a map, between letters of Arabic that they draw out to fill a line, as
+    parts of the letter before them: office programs have a glyph for these that has no code."""
+    codes = characters.codes
+    loose = np.flatnonzero(~characters.is_mapped & (characters.object_number >= 0))
+    letters = np.flatnonzero(right_to_left_letters(codes) & ~combining_marks(codes))
+    at = letters.searchsorted(loose)
+    inside = (at > 0) & (at < len(letters))
+    loose, before, after = loose[inside], letters[at[inside] - 1], letters[at[inside]]
+    if not len(loose):
+        return characters
+    boxes, ems = characters.boxes, characters.objects.font_sizes[characters.object_number[loose]]
+    is_flat = boxes[loose, 3] - boxes[loose, 1] < _FLAT * ems
+    shared = np.minimum(boxes[before, 3], boxes[after, 3]) - np.maximum(boxes[before, 1], boxes[after, 1])
+    gaps = np.maximum(boxes[before, 0], boxes[after, 0]) - np.minimum(boxes[before, 2], boxes[after, 2])
+    wide = np.bincount(before, weights=boxes[loose, 2] - boxes[loose, 0], minlength=len(codes))[before]
+    is_between = (shared > 0) & (gaps < wide + _FLAT * ems)
+    num_between = np.bincount(before, minlength=len(codes))[before]
+    found = loose[is_flat & is_between & (after - before == num_between + 1)]
+    mended, is_mapped = codes.copy(), characters.is_mapped.copy()
+    mended[found], is_mapped[found] = codes[letters[letters.searchsorted(found) - 1]], True
+    return replace(characters, codes=mended, is_mapped=is_mapped)
 
 
 def _is_key(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ from wdstream.text.script import right_to_left_letters
 
 _JOIN_GAP = 0.03  # of the em: ink of letters that join overlaps or touches
 _SHORT = 4.0  # of the em: right-to-left lines begin at the right
+_ENDS_A_SENTENCE = frozenset(".,;:!?…")
 _INSIDE = Element("a", "L")
 _Ordered = list[tuple[Element, bool]]
 
@@ -46,7 +47,8 @@ def logical_texts(
     for line, numbers in zip(printed, lines, strict=True):
         elements = list(line.elements())
         from_right = is_page_right or _is_mostly_right(characters.codes[numbers])
-        is_code = line.right < end - _SHORT * line.em and _begins_at_left(elements)
+        ends_at_right = line.right < end - _SHORT * line.em or _is_sentence(elements)
+        is_code = ends_at_right and _begins_at_left(elements)
         elements = _with_closed_brackets(elements) if is_code else elements
         ordered.append(logical_order(elements, from_right=from_right and not is_code))
     mirrors = _mirrors_brackets(ordered)
@@ -69,6 +71,11 @@ def _begins_at_left(elements: Sequence[Element]) -> bool:
                 return False
             letters[element.kind != "L"] += element.kind == "L" or depth == 0
     return letters[False] >= max(1, letters[True])
+
+
+def _is_sentence(elements: Sequence[Element]) -> bool:
+    """Whether a line ends at the right as sentences that are read from the left do: no line begins with such a sign."""
+    return len(elements) > 1 and elements[-1].text in _ENDS_A_SENTENCE and elements[-2].kind == "L"
 
 
 def _with_closed_brackets(elements: Sequence[Element]) -> list[Element]:
@@ -152,5 +159,6 @@ def _text(ordered: _Ordered, unjoined: set[int], mirrors: bool) -> str:
         if is_right and text in MIRROR:
             turns = (text in OPENING) != opening[at] if at in opening else mirrors
             text = MIRROR[text] if turns else text
-        pieces.append(text + JOINER if element.number in unjoined else text)
+        is_unjoined = element.number in unjoined and not text.endswith(JOINER)  # some files write it, too
+        pieces.append(text + JOINER if is_unjoined else text)
     return "".join(pieces).strip(" ")
