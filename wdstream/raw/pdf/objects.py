@@ -59,6 +59,7 @@ class PageObjects:
             paths, thick strokes, shadings and images that come after the first text.
         cover_handles: (k,) addresses of the covers.
         annotations: of texts in annotations, by address, the number of the annotation.
+        edges: once `cuts` are known, the same of texts over the left or right edge of a rectangle, be it only a little.
     """
 
     found_texts: "FoundObjects"
@@ -67,6 +68,7 @@ class PageObjects:
     outlined: set[int] = field(default_factory=set)
     clipped_forms: list[tuple[int, int, range]] = field(default_factory=list)
     annotations: dict[int, int] = field(default_factory=dict)
+    edges: dict[int, Boxes] = field(default_factory=dict)
     images: NDArray[np.float32]
     covers: NDArray[np.float32]
     cover_handles: NDArray[np.int64]
@@ -215,7 +217,10 @@ class PageObjects:
         scales, moves = matrices[:, [0, 1], [0, 1]], matrices[:, :, 2]
         corners = np.array([*rectangles.values()]).reshape(-1, 2, 2) * scales[:, None] + moves[:, None]
         left = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
-        inner = _without_edges(self.text_boxes[numbers], least=_NEAR)
+        boxes = self.text_boxes[numbers]
+        is_over = np.maximum(left[:, 0] - boxes[:, 0], boxes[:, 2] - left[:, 2]) > _VANISHED
+        self.edges = {self.found_texts.handles[numbers[at]]: left[at] for at in np.flatnonzero(is_over).tolist()}
+        inner = _without_edges(boxes, least=_NEAR)
         is_cut = np.concatenate([inner[:, :2] < left[:, :2], inner[:, 2:] > left[:, 2:]], axis=1).any(axis=1)
         return {self.found_texts.handles[numbers[at]]: left[at] for at in np.flatnonzero(is_cut).tolist()}
 

@@ -57,3 +57,20 @@ def test_initials_are_in_the_words_that_they_begin(tmp_path: Path, content: str,
 )
 def test_large_signs_next_to_lines_that_begin_no_word(tmp_path: Path, content: str, text: str) -> None:
     assert shown(tmp_path, content).split("\n") == text.split("\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (f"q 40 90 27.2 30 re W n {line('long', 42, 100)} Q {line('next', 67.4, 100)}", "long next"),
+        (f"q 40 90 26.6 30 re W n {line('long', 42, 100)} Q {line('next', 67.4, 100)}", "long next"),
+        (f"q 40 90 21 30 re W n {line('long', 42, 100)} Q {line('next', 61.4, 100)}", "lon next"),
+        (f"q 40 90 60 30 re W n {line('long', 42, 100)} Q {line('next', 68.6, 100)}", "longnext"),
+        (f"q 40 90 53 30 re W n {line('long', 42, 100)} {line('next', 68.6, 100)} Q", "longnext"),
+        (f"q 40 90 100 10.5 re W n {line('long', 42, 100)} Q {line('next', 68.6, 100)}", "next"),
+        (f"q 40 90 27.2 30 re W n {line('long', 42, 100)} Q {line('next', 40, 70)}", "long\nnext"),
+    ],
+)
+def test_a_cell_that_its_text_fills_ends_a_word(tmp_path: Path, content: str, text: str) -> None:
+    """As browsers print cells of tables with `overflow: hidden`: the next one may begin there."""
+    assert shown(tmp_path, content) == text

@@ -18,6 +18,7 @@ from wdstream.raw.pdf.characters import PUT_IN_SPACE, PageCharacters
 from wdstream.raw.pdf.layer import TextLayer
 from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import Boxes, centres_of, extent_of
+from wdstream.raw.pdf.reading.lines import next_to_cuts
 from wdstream.raw.pdf.reading.single_glyphs import Moves, find_differences, find_moves
 from wdstream.text.script import EAST_ASIAN, RIGHT_TO_LEFT, is_east_asian, one_of, right_to_left_letters
 
@@ -42,8 +43,6 @@ _EVENLY, _LETTERS = 0.75, 2.5  # share of such gaps that kerning leaves; letters
 _HIDDEN, _NO_SPACE = 0.18, 0.1  # of the height of a glyph's cell: gaps that are spaces; those of the letters around
 _NEAR = 0.3  # of the em: how far glyphs of one cluster are apart
 _LEAST = 0.1  # pixels
-_NO_CUT = (-np.inf, -np.inf, np.inf, np.inf)
-_AT_EDGE = 1.0  # pixels: how far over the edge of a clipping path a text may be that is next to it
 
 _Numbers = NDArray[np.intp]
 
@@ -85,8 +84,8 @@ def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
     gone, spaces = [*{*gone} - {*ends}, *unlike], [*{*spaces, *ends}]
     if layer.may_hide_spaces:
         lost = np.union1d(lost, _hidden_spaces(layer, codes))
-    if objects.cuts:
-        lost = np.union1d(lost, _next_to_cuts(layer, codes, objects))
+    if objects.cuts or objects.edges:
+        lost = np.union1d(lost, next_to_cuts(layer, codes, objects))
     moves = find_moves(layer, codes, objects)
     if not gone and not spaces and not len(lost) and moves is None:
         return None
@@ -380,20 +379,4 @@ def _hidden_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> _Numbers:
     around = np.minimum(np.abs(gaps[numbers - 1]), np.abs(gaps[np.minimum(numbers + 1, len(codes) - 1)]))
     found = numbers[is_line & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED) & (around < _NO_SPACE)]
     after: _Numbers = found + 1
-    return after
-
-
-def _next_to_cuts(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> _Numbers:
-    """Characters that follow, with no blank between, one whose text a clipping path cuts off before them: cells of a
-    table cut their texts, and the next cell may begin right there."""
-    handles = layer.unplaced.objects.handles
-    cuts = np.array([*(objects.cuts.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
-    box_of = dict(zip(objects.found_texts.handles, objects.text_boxes[:, :4], strict=True))
-    boxes = np.array([*(box_of.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
-    owners = layer.unplaced.object_number
-    first, second = owners[:-1], owners[1:]
-    is_next = (first != second) & (codes[:-1] > _SPACE) & (codes[1:] > _SPACE)
-    is_cut = (boxes[first, 2] > cuts[first, 2]) & (boxes[second, 0] > cuts[first, 2] - _AT_EDGE)
-    is_cut |= (boxes[second, 0] < cuts[second, 0]) & (boxes[first, 2] < cuts[second, 0] + _AT_EDGE)
-    after: _Numbers = np.flatnonzero(is_next & is_cut & (cuts[first] != cuts[second]).any(axis=1)) + 1
     return after

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.raw.pdf.characters import PUT_IN_SPACE, PageCharacters, reordered
+from wdstream.raw.pdf.layer import TextLayer
+from wdstream.raw.pdf.objects import PageObjects
 from wdstream.raw.pdf.places import Boxes, distinct, extent_of, median_of
 from wdstream.text.script import combining_marks, is_east_asian, right_to_left_letters
 
@@ -29,6 +31,8 @@ _REACH = 6  # how many lines away the parts of one line are looked for
 _INITIAL, _NEXT_TO_INITIAL = 1.6, 1.2  # times as high as the lines next to it; of their height, how far these are away
 _INITIAL_WIDTH, _MOST_INITIALS = 2.5, 8  # of its height, with a quote before it; of a page, that are looked at
 _NEAR_INITIAL = 0.3  # of their height: how far they may reach under the slope of an A, or before the foot of an L
+_NO_CUT = (-np.inf, -np.inf, np.inf, np.inf)
+_AT_EDGE = 1.0  # pixels: how far over the edge of a clipping path a text may be that is next to it
 _WORDS_OF_A_LETTER = frozenset("AIO")
 
 Line = NDArray[np.intp]
@@ -341,3 +345,20 @@ def _part(characters: PageCharacters, line: Line, is_right: NDArray[np.bool_], i
         bool(is_right[letters].any()),
         len(letters) == 0 and len(printed) > 0 and bool(is_right[printed].any()),
     )
+
+
+def next_to_cuts(layer: TextLayer, codes: NDArray[np.uint32], objects: PageObjects) -> Line:
+    """Characters that follow, with no blank between, one whose text a clipping path cuts off before them: cells of a
+    table cut their texts, and the next cell may begin right there."""
+    handles = layer.unplaced.objects.handles
+    ends = objects.edges | objects.cuts
+    cuts = np.array([*(ends.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
+    box_of = dict(zip(objects.found_texts.handles, objects.text_boxes[:, :4], strict=True))
+    boxes = np.array([*(box_of.get(handle, _NO_CUT) for handle in handles), _NO_CUT])
+    owners = layer.unplaced.object_number
+    first, second = owners[:-1], owners[1:]
+    is_next = (first != second) & (codes[:-1] > _SPACE) & (codes[1:] > _SPACE)
+    is_cut = (boxes[first, 2] > cuts[first, 2]) & (boxes[second, 0] > cuts[first, 2] - _AT_EDGE)
+    is_cut |= (boxes[second, 0] < cuts[second, 0]) & (boxes[first, 2] < cuts[second, 0] + _AT_EDGE)
+    after: Line = np.flatnonzero(is_next & is_cut & (cuts[first] != cuts[second]).any(axis=1)) + 1
+    return after
