@@ -193,6 +193,9 @@ def test_words_with_their_places_are_no_text(text: str) -> None:
         "a\tb\tc\n1\t2\t3\n",
         "Name\t1\t2\t3\t4\t5\t6\t7\tFont\tTotal\n",
         "The\t118\t104\t143\t117\t0\t0\t0\tCMR10\tparagraph\nand a line of text",
+        "1\t2\t3\t4\t5\t6\t7\t8\tx\ty",
+        "<html><body><p class='ocr_line'>hi</p></body></html>",
+        "<annotation>hi</annotation>",
         "#### A title\n1,2,3,4,#### no",
     ],
 )

@@ -398,6 +398,7 @@ def test_a_link_that_may_be_an_image_of_its_own_is_refused(row: dict[str, object
             {"id": 1, "created_at": "2024-05-01T12:00:00", "data": {"ocr": "/data/upload/1/a.png"}},
             "image=data.ocr,text=FIELD",
         ),
+        ({"image": PNG, "width": "2480", "class": "x", "xmin": "1.5"}, "text=class"),  # a table of boxes
         ({"image_url": "https://h/1.jpg", "image_sha256": "ab" * 32, "qa": [{"q": "x"}]}, "text=FIELD"),
     ],
 )

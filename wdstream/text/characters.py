@@ -59,7 +59,10 @@ _LEAST_SIDE = 4  # pixels of a box with a word in it
 _LEAST_POINTS, _MOST_POINTS = 5, 64  # of a polygon; the rest of a longer one is not looked at
 _WORDS_WITH_PLACES = (
     re.compile(rf"{_NUMBER}(?:,{_NUMBER}){{3,}},####.*"),  # CTW1500
-    re.compile(r"[^\t]*(?:\t-?\d+){7}\t[^\t]*\t[a-z_]+"),  # DocBank: word, box, colour, font, kind
+    re.compile(  # DocBank: word, box, colour, font, kind
+        r"[^\t]*+(?:\t-?\d+){7}\t[^\t]*+\t"
+        r"(?:abstract|author|caption|date|equation|figure|footer|list|paragraph|reference|section|table|title)"
+    ),
     re.compile(r"x: \[\[[\d ]+\]\], y: \[\[[\d ]+\]\],.*"),  # Total-Text
     re.compile(r"\[\[\[\d[^()]*\]\], \(['\"].*['\"], \d(?:\.\d+)?(?:e-\d+)?\)\],?"),  # PaddleOCR, as Python writes it
 )
@@ -67,11 +70,10 @@ _WORDS_WITH_PLACES = (
 _ANNOTATION = re.compile(
     r"\(page(?: -?\d+){4}\s"  # djvused
     r"|(?:\s*<[?!][^>]*>)*\s*<(?:\w+:)?(?:alto|PcGts|DjVuXML|pdf2xml)[\s>]"
-    r"|\s*<annotation(?=[\s>])(?=[\s\S]*<bndbox>)|\s*<[\s\S]*\bclass=[\"']ocr_page[\"']"
 )
-_PLACE_KEY = re.compile(
-    r"""['"](?:points|bbox|box|polygon|poly|boundingBox|bounding_box|text_region|vertices)['"]: ?\[+-?\d"""
-)
+_PARTS_OF_MARKUP = ("<bndbox>", "class='ocr_page'", 'class="ocr_page"')  # Pascal VOC, hOCR
+_PLACE_KEYS = ("points", "bbox", "box", "polygon", "poly", "boundingBox", "bounding_box", "text_region", "vertices")
+_PLACE_KEY = re.compile(rf"""['"](?:{"|".join(_PLACE_KEYS)})['"]: ?\[+-?\d""")
 _ROUNDING = 1e-3
 
 
@@ -176,9 +178,11 @@ def are_boxes(text: str) -> bool:
 def has_places(text: str) -> bool:
     """Whether a text is words with their places, as programs for annotation and OCR write them: in lines, in JSON, or
     in XML by another name."""
-    if _ANNOTATION.match(text):
+    start = text.lstrip()[:1]
+    if _ANNOTATION.match(text) or (start == "<" and any(part in text for part in _PARTS_OF_MARKUP)):
         return True
-    if text.lstrip()[:1] in ("[", "{") and _PLACE_KEY.search(text):
+    # All JSON is asked: what has none of the names is not searched for their form, which takes a hundred times as long.
+    if start and start in "[{" and any(key in text for key in _PLACE_KEYS) and _PLACE_KEY.search(text):
         return _is_json(text) or all(map(_is_json, filter(str.strip, text.splitlines())))
     first, _, _ = text.strip().partition("\n")
     form = next((form for form in _WORDS_WITH_PLACES if form.fullmatch(first.strip())), None)

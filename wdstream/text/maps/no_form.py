@@ -80,7 +80,7 @@ def _likely_map(fields: Mapping[str, object]) -> str:
     asked = next(((p, q + a) for p, q in pairs for n, a in QUESTION_FORMS if n == _name(p) and q + a in inner), None)
     if asked is not None:
         return f"{image}question={asked[0]},answer={asked[1]}"
-    texts = {path: len(str(value)) for path, value in top.items() if _may_be_text(value) and not _names(path)}
+    texts = {path: len(str(value)) for path, value in top.items() if _is_prose(value) and not _names(path)}
     return f"{image}text={max(texts, key=texts.__getitem__, default='FIELD')}"
 
 
@@ -118,6 +118,11 @@ def _is_image(value: object) -> bool:
     data = value.get("bytes") if isinstance(value, Mapping) else value
     is_name = isinstance(data, str) and is_image_name(data) and not is_link(data)
     return is_name or (isinstance(data, bytes) and looks_like_image(data))
+
+
+def _is_prose(value: object) -> bool:
+    """Whether a value may be a text, and is not a number as tables of texts have it."""
+    return _may_be_text(value) and not str(value).strip().replace(".", "").isdecimal()
 
 
 def _may_be_text(value: object) -> bool:
