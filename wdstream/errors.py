@@ -24,8 +24,10 @@ A message says what, which file or key, what was expected and found, and what to
 """
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of the system by which a write fails as on a disk that is full, and which name no file by themselves."""
@@ -204,3 +206,16 @@ def write_trouble(place: object, error: OSError) -> ShardError:
         f"{place}: cannot be written ({error.strerror or error}){remedy and '; '}{remedy}; when that is put right, run "
         "the same command again: it continues"
     )
+
+
+def load_json(text: str | bytes) -> Any:
+    """The value of a JSON text that comes from a file: whatever is wrong with it is a ValueError, as Python's own
+    errors are, but for values that are in one another too deeply.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("values are in one another too deeply") from None

@@ -51,6 +51,29 @@ def test_an_interrupt_while_commands_are_looked_through(
     assert (ended.value.code, capsys.readouterr().err) == (130, "wdstream: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("index SHARDS", "the same command continues with the tars that are not described yet"),
+        ("index SHARDS --rebuild", "the index is as it was; the same command begins again"),
+        ("lengths SHARDS", "the same command continues with the rest"),
+        ("export parquet SHARDS OUT", "the same command continues with the rest"),
+    ],
+)
+def test_an_interrupt_says_what_becomes_of_the_work(
+    command: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.main.get_group_from_info", interrupted)
+    monkeypatch.setattr("sys.argv", ["wdstream", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr().err
+    assert ended.value.code == 130 and printed.startswith("wdstream: interrupted: ") and printed.endswith(f"{told}\n")
+
+
 def test_an_interrupt_where_threading_cannot_clean_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

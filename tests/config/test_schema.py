@@ -1,6 +1,8 @@
 """The configuration: what is accepted, and what a mistake is answered with."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,12 @@ from wdstream.config.schema import TilingConfig, load_config
 from wdstream.errors import ConfigError
 
 MINIMAL = "model: {path: models/tiny}\ndata: {train: [{path: shards}]}\n"
+
+
+def minimal_with(extra: str) -> str:
+    """MINIMAL with the sections of `extra`, which are in place of its own."""
+    own = [line for line in MINIMAL.splitlines(keepends=True) if line.partition(":")[0] not in extra.split(":")[0]]
+    return "".join(own) + extra
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -78,7 +86,7 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, extra: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(write(tmp_path, MINIMAL + extra))
+        load_config(write(tmp_path, minimal_with(extra)))
     assert expected in str(caught.value)
 
 
@@ -107,7 +115,7 @@ def test_unknown_key_inside_a_list(tmp_path: Path) -> None:
         ("[1, 2]", "expected sections model:, data:, text:, tiling:, train:, found list"),
         ("a: [", "not valid YAML"),
         ("model: !!python/object/apply:os.system ['true']", "not valid YAML"),
-        ("", "found NoneType"),
+        ("", "found nothing"),
     ],
 )
 def test_not_a_configuration(tmp_path: Path, text: str, expected: str) -> None:
@@ -186,6 +194,65 @@ def test_a_variable_that_is_not_set_is_an_error(tmp_path: Path, monkeypatch: pyt
 def test_a_command_in_a_path_stays_as_it_is(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), ("data.train=[{path: 'pipe:cat $X ~'}]",))
     assert config.data.train[0].path == "pipe:cat $X ~"
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "lines"),
+    [
+        ("train: {lr: 1.0e-4}\ntrain: {max_steps: 3}\n", "train", "line 3 and again in line 4"),
+        ("data: {seed: 1}\n", "data", "line 2 and again in line 3"),
+        ("train: {lr: 1.0e-4, max_steps: 3, lr: 1.0e-5}\n", "lr", "line 3 and again in line 3"),
+        ("train:\n  'lr': 1.0e-4\n  lr: 1.0e-5\n", "lr", "line 4 and again in line 5"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_an_error(extra: str, key: str, lines: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"cfg.yaml: not valid YAML: the key '{key}' is in {lines}, so that one "):
+        load_config(write(tmp_path, MINIMAL + extra))
+
+
+def test_a_key_of_another_mapping_may_be_given_again(tmp_path: Path) -> None:
+    text = (
+        "model: {path: models/tiny}\n"
+        "data:\n"
+        "  train: [&pages {path: a, name: a}, {<<: *pages, name: b, weight: 2}, {<<: [*pages], path: c, name: c}]\n"
+        "train: &train {lr: 1.0e-4}\n"
+        "tiling: {kind: grid, grid: [2, 3]}\n"
+    )
+    config = load_config(write(tmp_path, text))
+    assert [(one.path, one.name, one.weight) for one in config.data.train] == [
+        ("a", "a", None),
+        ("a", "b", 2),
+        ("c", "c", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "limit"),
+    [
+        ("data.sequence_length=1000000000000000000000000000000", "9223372036854775807"),
+        ("data.max_patches=1000000000000000000000000000000", "9223372036854775807"),
+        ("data.global_batch_size=1000000000000", "1048576"),
+        ("tiling.tile_size=1000000000000", "16777216"),
+        ("tiling.overview_size=[1000000000000, 8]", "16777216"),
+        ("train.adapter={r: 100000}", "65536"),
+        ("train.adapter={rank_pattern: {q_proj: 100000}}", "65536"),
+    ],
+)
+def test_numbers_beyond_reason_are_refused(override: str, limit: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"expected less than or equal to {limit}, found 1"):
+        load_config(write(tmp_path, MINIMAL), (override,))
+
+
+def test_a_configuration_from_a_pipe_or_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        config = pool.submit(load_config, tmp_path / "pipe")
+        (tmp_path / "pipe").write_text(MINIMAL)
+        assert config.result().data.sequence_length == 8192
+    with pytest.raises(ConfigError, match=r"/dev/zero: cannot read the configuration \(it has more than 16,777,216 b"):
+        load_config(Path("/dev/zero"))
+    with pytest.raises(ConfigError, match=r"/dev/null: expected sections model:, .*, found nothing"):
+        load_config(Path(os.devnull))
 
 
 def test_names_of_other_trainers_lead_to_settings_that_exist(tmp_path: Path) -> None:

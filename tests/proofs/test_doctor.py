@@ -126,6 +126,15 @@ def test_the_narrow_model_keeps_the_architecture(model: Path) -> None:
     assert narrow.config.text_config.rope_parameters["mrope_section"] == [2, 3, 3]
 
 
+def test_a_model_that_cannot_be_loaded_has_no_proof_of_packing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]")
+    report = run_doctor(tmp_path)
+    console = Console(record=True, width=120)
+    report.print(console)
+    printed = console.export_text()
+    assert "NOT fit for wdstream" in printed and "Packing" not in printed
+
+
 def test_what_was_found_is_printed_as_it_is(tmp_path: Path) -> None:
     """Markup of a model, `[/INST]`, is none of the terminal."""
     check = Check(name="lengths", ok=False, found="built [INST] a [/INST]", remedy="report [this]")

@@ -106,6 +106,7 @@ def test_no_index_says_what_to_run(tmp_path: Path) -> None:
     [
         ("index.json", b"{", "damaged"),
         ("index.json", b"[]", "damaged"),
+        ("index.json", b"[" * 100_000, r"damaged: .*values are in one another too deeply.*`wdstream index "),
         ("index.json", b'{"schema_version": 3}', "schema version 3, this program reads 2"),
         (
             "crc.npy",

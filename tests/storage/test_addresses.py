@@ -1,5 +1,6 @@
 """Addresses that are meant as URLs and are none: said, and no folder `s3:` is made of one."""
 
+import os
 import urllib.request
 from pathlib import Path
 from urllib.parse import quote
@@ -183,6 +184,27 @@ def test_passwords_that_cannot_be_read_are_said_once(
     assert line.startswith(f"{tmp_path}/netrc: not used: it cannot be read")
     assert told in line
     assert "s3c" not in line
+
+
+def test_a_pipe_in_place_of_netrc_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "netrc")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert request_for("https://host/x", {}).unredirected_hdrs == {}
+    assert [line.partition(";")[0] for line in caplog.messages] == [
+        f"{tmp_path}/netrc: not used: it cannot be read (it is no file)"
+    ]
+
+
+@pytest.mark.parametrize("name", [os.devnull, "absent", "link"])
+def test_no_netrc_is_no_trouble(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "link").symlink_to(os.devnull)
+    monkeypatch.setenv("NETRC", str(tmp_path / name))
+    assert request_for("https://host/x", {}).unredirected_hdrs == {}
+    assert caplog.messages == []
 
 
 def test_a_proxy_of_another_kind_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

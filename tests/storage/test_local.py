@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wdstream.errors import ShardError
-from wdstream.storage.local import ByteRange, LocalStorage, read_exactly
+from wdstream.storage.local import ByteRange, LocalStorage, read_exactly, read_small
 
 
 @pytest.fixture
@@ -75,3 +75,29 @@ def test_read_exactly_ends_with_the_file(folder: Path) -> None:
         assert read_exactly(descriptor, 400, 1000) == b"\x09" * 600
     finally:
         os.close(descriptor)
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(ShardError, match=r"a\.tar: byte 0 cannot be read \(Illegal seek\)"):
+        LocalStorage(tmp_path).read(ByteRange(name="a.tar", offset=0, length=1))
+
+
+def test_a_small_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_small(tmp_path / "a", limit=5) == b"12345"
+    with pytest.raises(OSError, match="it has more than 4 bytes"):
+        read_small(tmp_path / "a", limit=4)
+    with pytest.raises(OSError, match="it has more than 100 bytes"):
+        read_small(Path("/dev/zero"), limit=100)
+
+
+def test_a_pipe_is_read_once_somebody_writes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(read_small, tmp_path / "pipe", limit=200_000)
+        (tmp_path / "pipe").write_bytes(b"x" * 150_000)  # more than a pipe holds at once
+        assert read.result() == b"x" * 150_000
+    monkeypatch.setattr("wdstream.storage.local.PIPE_PATIENCE_S", 0)
+    with pytest.raises(OSError, match="a pipe to which nobody wrote within 0 s"):
+        read_small(tmp_path / "pipe", limit=5)

@@ -414,3 +414,9 @@ def test_a_text_that_is_null_is_none(row: dict[str, object]) -> None:
     """Not a row of no known form: that has no text, which OCR may find."""
     read = read_row(row)
     assert ([image.name for image in read.images], read.segments) == (["a.png"], (ImageSegment(index=0),))
+
+
+@pytest.mark.parametrize("field", ["messages", "conversations"])
+def test_an_empty_list_of_turns_is_called_by_its_name(field: str) -> None:
+    with pytest.raises(RowError, match=rf"^{field} is a list of turns, at least one; found \[\]$"):
+        read_row({field: [], "images": ["a.png"]}, RowRules())

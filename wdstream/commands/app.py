@@ -110,6 +110,24 @@ app.command("doctor", rich_help_panel=_MODELS)(inspect.doctor_command)
 app.add_typer(model.model_app, name="model", rich_help_panel=_MODELS)
 
 
+_CONTINUES = {
+    "index": "the index is as it was; the same command continues with the tars that are not described yet",
+    "lengths": "what is counted is kept; the same command continues with the rest",
+    "reshard": "shards that are complete are kept; the same command continues with the rest",
+    "dedup": "what was read of shards is kept; the same command continues with the rest",
+    "export": "files that are complete are kept; the same command continues with the rest",
+}
+"""What was done by a command that is interrupted, where it is of use to the next one."""
+
+
+def _interrupted(arguments: list[str]) -> str:
+    """What an interrupted command says: also what becomes of its work."""
+    name = arguments[1] if len(arguments) > 1 else ""
+    if name == "index" and "--rebuild" in arguments:
+        return "interrupted: the index is as it was; the same command begins again"
+    return f"interrupted: {_CONTINUES[name]}" if name in _CONTINUES else "interrupted"
+
+
 def _complain(message: str) -> None:
     """One message on standard error; it may hold the name of a file, which is not to act on the terminal."""
     print(f"wdstream: {shown_text(message)}", file=sys.stderr)
@@ -128,7 +146,7 @@ def main() -> None:
     except BaseException as error:
         stopped = interrupt_of(error)
         if stopped is not None:  # which typer ends without a word
-            _complain(str(stopped) or "interrupted")
+            _complain(str(stopped) or _interrupted(sys.argv))
             sys.exit(130)
         if isinstance(error, WdstreamError):
             _complain(str(error))

@@ -20,6 +20,8 @@ def _is_regex(text: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1)]
+Rank = Annotated[int, Field(gt=0, le=1 << 16)]
+"""Of an adapter; no matrix of a model has as many rows and columns as the bound, so more is a slip of the pen."""
 Regex = Annotated[str, AfterValidator(_is_regex)]
 
 
@@ -28,7 +30,7 @@ class AdapterConfig(Settings):
 
     kind: Literal["lora", "qlora"] = "lora"
     """lora: the base frozen in `model.dtype`. qlora: the linear layers of `quantized_parts` frozen in 4 bits."""
-    r: int = Field(default=16, gt=0)
+    r: Rank = 16
     """Rank of the adapter's matrices."""
     alpha: int = Field(default=32, gt=0)
     """The adapter's output is scaled by alpha / r, or by alpha / sqrt(r) with `rslora`."""
@@ -51,7 +53,7 @@ class AdapterConfig(Settings):
     dora: bool = False
     """Train the length of each row of the adapted weights too, apart from its direction (DoRA): slower, and often
     better at small ranks."""
-    rank_pattern: dict[Regex, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    rank_pattern: dict[Regex, Rank] = Field(default_factory=dict)
     """Another r for modules whose names end in a match of a regex, such as `{down_proj: 32}`; of
     several that match, the first counts."""
     alpha_pattern: dict[Regex, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)

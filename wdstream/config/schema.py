@@ -21,6 +21,7 @@ from wdstream.settings import Settings, expanded
 from wdstream.shards.layout import KeyRule
 from wdstream.storage.addresses import kept_url
 from wdstream.storage.cache.settings import CacheSettings
+from wdstream.storage.local import read_small
 from wdstream.storage.settings import ReadSettings
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.row_forms import RowRules, rules_with_map
@@ -290,6 +291,28 @@ class Config(Settings):
         return self
 
 
+MAX_CONFIG_BYTES = 1 << 24
+"""A configuration has some kilobytes: a shard, or a device without an end, was not meant."""
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which no mapping has a key twice: PyYAML would take the last of them without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written, before `<<` brings in keys of others, which its own may override."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(
+                    f"the key {key.value!r} is in line {lines[name]} and again in line {line}, so that one would be "
+                    "ignored; leave one out, or join them"
+                )
+            lines[name] = line
+        return node
+
+
 def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_trained: bool = True) -> Config:
     """Read a YAML file; `overrides` are `section.key=value` with YAML values.
 
@@ -306,7 +329,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_trained: bool
             each wrong key.
     """
     try:
-        tree = _read_yaml(path.read_text(encoding="utf-8"), str(path))
+        tree = _read_yaml(read_small(path, limit=MAX_CONFIG_BYTES).decode("utf-8"), str(path))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot read the configuration ({error.strerror}); give the path of a YAML file"
@@ -314,9 +337,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_trained: bool
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not text in UTF-8 ({error}); save it as UTF-8") from error
     if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{path}: expected sections model:, data:, text:, tiling:, train:, found {type(tree).__name__}"
-        )
+        found = "nothing" if tree is None else type(tree).__name__
+        raise ConfigError(f"{path}: expected sections model:, data:, text:, tiling:, train:, found {found}")
     config = config_from_tree(tree, overrides, path)
     is_new = not (config.train.output / "run.json").is_file()  # `RunLayout.record`, of a station above this one
     if is_trained and (idle := list(idle_settings(config, is_new=is_new))):
@@ -353,6 +375,6 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 def _read_yaml(text: str, what: str) -> Any:
     """The value of a YAML text; `what` it is of, for errors."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_OnceLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of dates and numbers
         raise ConfigError(f"{what}: not valid YAML: {error}") from error

@@ -1,11 +1,10 @@
 """What did not get into a folder of shards, and why: the quarantine of make-shards, and what `index` left out."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wdstream.errors import AbsentFileError, DamagedFileError
+from wdstream.errors import AbsentFileError, DamagedFileError, load_json
 from wdstream.make_shards.manifest import QUARANTINE
 from wdstream.shards.catalog import INDEX_FOLDER
 from wdstream.shards.index import LEFT_OUT
@@ -65,6 +64,6 @@ def _lines(storage: Storage, name: str) -> Iterator[dict[str, Any]]:
         return
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            yield dict(json.loads(line))
+            yield dict(load_json(line))
         except (ValueError, TypeError) as error:
             raise DamagedFileError(f"{name}: line {number} is damaged: expected a JSON object ({error})") from error

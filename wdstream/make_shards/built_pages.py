@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from wdstream.errors import load_json
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.make_shards.token_counts import TextCounts
 from wdstream.shards.writer import SampleEntry
@@ -68,7 +69,7 @@ def load_kept(path: Path) -> BuiltPage:
     from pydantic import TypeAdapter  # made here, as few processes read kept pages, and each starts faster without
 
     with path.open("rb") as file:
-        head = json.loads(file.readline())
+        head = load_json(file.readline())
         members = {extension: file.read(length) for extension, length in head["members"].items()}
     entry = TypeAdapter(SampleEntry | None).validate_python(head["entry"])
     counts = TypeAdapter(TextCounts | None).validate_python(head["counts"])

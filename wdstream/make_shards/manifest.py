@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, load_json
 from wdstream.make_shards.built_pages import remove_kept
 from wdstream.make_shards.engines.part_folder import await_tasks, remove_debris_of
 from wdstream.make_shards.options import MakeShardsOptions
@@ -208,7 +208,7 @@ def load_survey(out: Path) -> RawFiles | None:
 
 def _differences(out: Path, path: Path, wanted: Manifest, chosen: MakeShardsOptions, listing: Listing) -> list[str]:
     try:
-        kept = json.loads(path.read_bytes())
+        kept = load_json(path.read_bytes())
         if kept["version"] != _VERSION:
             return [
                 f"{JOB_FILE} is of version {kept['version']}, this program writes {_VERSION}: it reads raw pages by "

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wdstream.errors import load_json
 from wdstream.make_shards.jobs import Quarantined
 from wdstream.storage.atomic import atomic_write
 from wdstream.text.maps.readings import RowReadings
@@ -111,8 +112,8 @@ def load_record(out: Path, number: int) -> ShardRecord | None:
         if not path.is_file():
             return None
         readings = readings_path(out, number)
-        reported = json.loads(readings.read_bytes()) if readings.is_file() else {}
-        return _record_of(number, {**json.loads(path.read_bytes()), "readings": reported})
+        reported = load_json(readings.read_bytes()) if readings.is_file() else {}
+        return _record_of(number, {**load_json(path.read_bytes()), "readings": reported})
     except (ValueError, KeyError, TypeError):  # zeroed by a power cut, say: the shard is made again
         return None
 

@@ -21,7 +21,7 @@ from typing import TextIO
 
 import numpy as np
 
-from wdstream.errors import PlanError, WdstreamError
+from wdstream.errors import PlanError, WdstreamError, load_json
 from wdstream.pipeline.planning.helper import end_helper, start_helper
 from wdstream.plan.datasets import Mixture
 from wdstream.plan.planner import Planner
@@ -53,7 +53,7 @@ def kept_total(plan: Planner) -> int | None:
     """The steps of a run from its beginning, where they were counted before."""
     path = _path(plan)
     try:
-        kept = None if path is None else json.loads(path.read_bytes())
+        kept = None if path is None else load_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     steps = kept.get("steps") if isinstance(kept, dict) else None
@@ -204,7 +204,7 @@ class StepCounter:
                     self._text += data
             *lines, self._text = self._text.split(b"\n")
             for line in lines:
-                self._take(json.loads(line))
+                self._take(load_json(line))
             if is_over and self.total is None and not self._error:
                 self._continue()
         if self._error:

@@ -18,6 +18,11 @@ def _check_where(expression: str) -> str:
 WhereText = Annotated[str, AfterValidator(_check_where)]
 """The text of a `where:` expression (filter.py), checked."""
 
+Capacity = Annotated[int, Field(gt=0, le=(1 << 63) - 1)]
+"""Of a pack, in tokens or patches: within 64 bits."""
+MAX_BATCH = 1 << 20
+"""Bound of the packs per step: a step is planned before any of it is computed, so that more would look like a hang."""
+
 OnChange = Literal["refuse", "keep", "new_epoch"]
 DealPolicy = Literal["total", "phase"]
 
@@ -32,11 +37,11 @@ class Phase(Settings):
 class PackSettings(Settings):
     """What decides packs, whether planned or streamed: the budget of a pack, and what it is filled from."""
 
-    sequence_length: PositiveInt = 8192
+    sequence_length: Capacity = 8192
     """Tokens per pack."""
-    max_patches: PositiveInt = 40_000
+    max_patches: Capacity = 40_000
     """Vision patches per pack."""
-    global_batch_size: PositiveInt = 16
+    global_batch_size: Annotated[int, Field(gt=0, le=MAX_BATCH)] = 16
     """Packs per step, over all ranks and accumulation."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of pages."""

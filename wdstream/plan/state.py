@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Self
 
-from wdstream.errors import StateError
+from wdstream.errors import StateError, load_json
 from wdstream.plan.protocols import LengthModel, TileModel
 
 VERSION = 1
@@ -190,7 +190,7 @@ class StreamState:
             StateError: it is no state, or one of another version.
         """
         try:
-            saved = json.loads(tree) if isinstance(tree, str) else tree
+            saved = load_json(tree) if isinstance(tree, str) else tree
             version = saved["version"]
             if version != VERSION:
                 raise StateError(f"stream state of version {version!r}: expected {VERSION}; resume with its wdstream")

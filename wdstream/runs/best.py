@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.runs.checkpoint import checkpoint_path, list_checkpoints, step_of
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import write_file
@@ -47,7 +47,7 @@ def read_best(files: RunLayout) -> BestCheckpoint | None:
     if not files.best.exists():
         return None
     try:
-        tree = json.loads(files.best.read_bytes())
+        tree = load_json(files.best.read_bytes())
         return BestCheckpoint(
             step=int(tree["step"]), set=str(tree["set"]), figure=str(tree["figure"]), value=float(tree["value"])
         )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.storage.atomic import sync_folder, write_file
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _write_json(path: Path, tree: Mapping[str, object]) -> None:
 
 def _read_json(path: Path) -> "State":
     try:
-        tree: object = json.loads(path.read_bytes())
+        tree: object = load_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TrainError(f"{path}: cannot be read ({error})") from error
     if not isinstance(tree, dict):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from wdstream.config.schema import Config
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.plan.deal import pages_digest
 from wdstream.records import Failure
 from wdstream.runs.layout import PagesLine, RunLayout, StateLine, StepLine, page_line, read_listed
@@ -315,7 +315,7 @@ def read_run(output: Path) -> RunFolder:
     """
     files = RunLayout(output)
     try:
-        tree = json.loads(files.record.read_bytes())
+        tree = load_json(files.record.read_bytes())
         config = Config.model_validate(tree["config"])
         fingerprints, starts = tree["fingerprints"], tree["starts"]
     except FileNotFoundError as error:
@@ -389,7 +389,7 @@ def _read_json(path: Path) -> "State":
         TrainError: the file is damaged.
     """
     try:
-        tree: object = json.loads(path.read_bytes()) if path.exists() else {}
+        tree: object = load_json(path.read_bytes()) if path.exists() else {}
     except ValueError as error:
         tree = error
     if not isinstance(tree, dict):

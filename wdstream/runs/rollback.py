@@ -25,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.runs.best import read_best, resolve_checkpoint
 from wdstream.runs.blocks import read_blocks
 from wdstream.runs.checkpoint import list_checkpoints, read_checkpoint, remove_half_done, step_of
@@ -149,7 +149,7 @@ def _count_later(path: Path, step: int) -> int:
 
 def _forget_later(files: RunLayout, step: int) -> None:
     """Leave later starts out of run.json, and a later checkpoint out of best.json."""
-    record = json.loads(files.record.read_bytes())
+    record = load_json(files.record.read_bytes())
     starts = [start for start in record["starts"] if start["step"] < step]
     if starts != record["starts"]:
         write_file(files.record, json.dumps({**record, "starts": starts}, indent=2).encode())

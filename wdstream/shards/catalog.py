@@ -36,7 +36,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wdstream.errors import AbsentFileError, ShardIndexError
+from wdstream.errors import AbsentFileError, ShardIndexError, load_json
 from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.meta import IMAGE_COLUMNS, SAMPLE_COLUMNS, DType, ShardEntry
 from wdstream.shards.metadata import DTYPES, TEXTS_DTYPE, MetadataEntry, MetadataList
@@ -177,7 +177,7 @@ def catalog_from_json(data: bytes, where: str, folder: str) -> Catalog:
     else:
         advice = f"build it again from the shards with `wdstream index {folder}`"
     try:
-        value = json.loads(data)
+        value = load_json(data)
         version = value["schema_version"]
         if version not in (1, INDEX_VERSION):
             raise ShardIndexError(f"{where}: schema version {version}, this program reads {INDEX_VERSION}; {advice}")

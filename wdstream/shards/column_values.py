@@ -1,11 +1,11 @@
 """What the entries of a column may be. Digests say that a column is what was written; this says that it can be true."""
 
-import json
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdstream.errors import load_json
 from wdstream.shards.catalog import Catalog, metadata_texts
 from wdstream.shards.meta import Column
 
@@ -81,7 +81,7 @@ def _check_metadata(name: str, array: Column, catalog: Catalog, column: ColumnBy
     if entry.kind == "bool":
         return _first(name, array, array > 2, "0, 1 or 2 expected")
     if entry.kind == "text":
-        texts = json.loads(column(metadata_texts(own_name)).tobytes())
+        texts = load_json(column(metadata_texts(own_name)).tobytes())
         wrong = (array < -1) | (array >= len(texts))
         return _first(name, array, wrong, f"the number of one of {len(texts)} texts expected")
     return None

@@ -4,14 +4,13 @@ Nothing that is damaged stays. Columns that every index has are written again fr
 be counted again, so one that is damaged is removed, and named.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, get_args
 
 import numpy as np
 
-from wdstream.errors import AbsentFileError, ShardIndexError
+from wdstream.errors import AbsentFileError, ShardIndexError, load_json
 from wdstream.plan.held_out import HoldOutRule
 from wdstream.shards.catalog import (
     INDEX_FOLDER,
@@ -211,7 +210,7 @@ def read_rule(path: Path) -> HoldOutRule | None:
         ShardIndexError: it cannot be read.
     """
     try:
-        return HoldOutRule.from_json(json.loads(path.read_bytes()))
+        return HoldOutRule.from_json(load_json(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:

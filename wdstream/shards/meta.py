@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import ShardError, ShardIndexError
+from wdstream.errors import ShardError, ShardIndexError, load_json
 from wdstream.shards.layout import KEY_RULES, ShardPaths, prefixed_key, split_sample
 from wdstream.shards.metadata import TOO_MANY_NAMES, ShardMetadata, absent_of
 from wdstream.storage.atomic import atomic_write, write_file
@@ -280,7 +280,7 @@ def _meta_of(tar_bytes: int, arrays: dict[str, Column]) -> ShardMeta:
             raise ShardError(f"column {name} holds {arrays[name][place]} in entry {place}, at least {least} expected")
     if (arrays["num_images"] < 0).any() or any(len(arrays[name]) != num_images for name in IMAGE_COLUMNS):
         raise ShardError(f"sizes of {len(arrays['image_width'])} images, {num_images} expected")
-    failures = json.loads(arrays["failures"].tobytes())
+    failures = load_json(arrays["failures"].tobytes())
     return ShardMeta(
         tar_bytes=tar_bytes,
         columns={name: arrays[name] for name in (*SAMPLE_COLUMNS, *IMAGE_COLUMNS)},

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, load_json
 
 Scalar = bool | int | float | str
 _SCALARS = (bool, int, float, str)
@@ -147,7 +147,7 @@ class ShardMetadata:
         Raises:
             ShardError: an array does not fit its description.
         """
-        described = json.loads(arrays["metadata"].tobytes())
+        described = load_json(arrays["metadata"].tobytes())
         columns: dict[str, MetadataArray] = {}
         for number, (name, kind, texts) in enumerate(described["columns"]):
             values = arrays[f"metadata.{number}"]

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -135,6 +136,9 @@ def _of_netrc(host: str) -> tuple[str, str]:
 
     path = os.environ.get("NETRC")
     try:
+        file = Path(path or os.path.expanduser("~/.netrc"))  # noqa: PTH111  # where nobody has a home, none is there
+        if not file.is_file() and file.exists() and not file.samefile(os.devnull):
+            raise OSError("it is no file")  # a pipe would be waited for
         found = netrc.netrc(path).authenticators(host)
     except FileNotFoundError:
         found = None

@@ -3,7 +3,10 @@
 Nothing here knows what a tar is.
 """
 
+import errno
 import os
+import select
+import stat
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -22,6 +25,7 @@ from wdstream.storage.forks import ForkSafeLock
 from wdstream.storage.settings import ReadSettings
 
 DEFAULT_OPEN_FILES = 128  # descriptors a LocalStorage keeps; the usual limit of a process is 1,024
+PIPE_PATIENCE_S = 10
 
 
 class ByteRange(NamedTuple):
@@ -113,6 +117,30 @@ def read_local(path: Path) -> bytes:
         raise file_error(path, error) from error
 
 
+def read_small(path: Path, *, limit: int) -> bytes:
+    """All bytes of a file that a user named; of a pipe, too, once somebody writes to it.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have; no more are read, also of a device without an end.
+
+    Raises:
+        OSError: it cannot be read, has more bytes, or is a pipe to which nobody writes.
+    """
+    # Without O_NONBLOCK, a named pipe is waited for here until somebody writes to it, which may be never.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            waiting = select.poll()
+            waiting.register(file.fileno(), select.POLLIN)
+            if not waiting.poll(PIPE_PATIENCE_S * 1000):
+                raise OSError(errno.EPIPE, f"a pipe to which nobody wrote within {PIPE_PATIENCE_S} s")
+        os.set_blocking(file.fileno(), True)
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes")
+    return data
+
+
 def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
     """`length` bytes by pread, which may give less at a time; shorter only at the end of the file."""
     data = os.pread(descriptor, length, offset)
@@ -133,7 +161,7 @@ class _OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.descriptor, self.last_use = -1, 0
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # waits for no writer of a pipe
 
     def __del__(self) -> None:
         if self.descriptor >= 0:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from wdstream.records import Resample
+from wdstream.records import MAX_SIDE, Resample
 from wdstream.settings import Settings
 
 RGB = tuple[int, int, int]
@@ -36,7 +36,7 @@ def read_color(value: object) -> RGB:
     raise ValueError(f"expected a name, a number up to 0xffffff, or three numbers of 0 to 255, found {value!r}")
 
 
-Whole = Annotated[int, Field(strict=True, gt=0)]
+Whole = Annotated[int, Field(strict=True, gt=0, le=MAX_SIDE)]
 Pair = tuple[Whole, Whole]
 Canvas = Annotated[
     Annotated[Whole, Tag("side")] | Annotated[Pair, Tag("pair")],

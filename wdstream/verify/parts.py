@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, load_json
 from wdstream.storage.engines.own_folder import own_folder
 from wdstream.storage.engines.part import WorkPart, parts_that_owe
 from wdstream.storage.places import Place, local_folder, open_place
@@ -66,7 +66,7 @@ def kept_results(places: Sequence[str], of: str, num_tars: int) -> Iterator[Iter
         by_number = defaultdict[int, dict[int, Iterator[bytes]]](dict)
         for place in places:
             for part, file in _files_at(place, stack):
-                if json.loads(next(file, b"{}")).get("of") == of:
+                if load_json(next(file, b"{}")).get("of") == of:
                     by_number[part.of][part.number] = file
         if not by_number:
             raise ShardError(
@@ -82,7 +82,7 @@ def kept_results(places: Sequence[str], of: str, num_tars: int) -> Iterator[Iter
                 f"{', '.join(places)}: {len(missing):,} of {parts:,} parts are missing, or of another check: run "
                 f"--part {owing} again, then --merge"
             )
-        yield (_result_of(json.loads(next(lines[number % parts + 1]))) for number in range(num_tars))
+        yield (_result_of(load_json(next(lines[number % parts + 1]))) for number in range(num_tars))
 
 
 def _files_at(place: str, stack: ExitStack) -> Iterator[tuple[WorkPart, Iterator[bytes]]]:

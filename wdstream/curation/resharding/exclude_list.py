@@ -1,14 +1,13 @@
 """A list of pages to leave out: a key per line, or the JSON lines that `wdstream dedup` writes."""
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from wdstream.curation.resharding.choice import KEY, Choice
-from wdstream.errors import ConfigError
+from wdstream.errors import ConfigError, load_json
 from wdstream.records import Bools
 from wdstream.shards.meta import hash_key
 from wdstream.storage.places import local_folder
@@ -71,7 +70,7 @@ def _read_list(path: Path | str) -> Iterator[Mapping[str, object]]:
             yield from [{KEY: line}] if line else []
             continue
         try:
-            value = json.loads(line)
+            value = load_json(line)
             yield {KEY: value[KEY], **value}
         except (ValueError, KeyError) as error:
             raise ConfigError(f"{path}: line {number} is not a JSON object with {KEY!r}: {error}") from error

@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import IO, Any
 
-from wdstream.errors import ConfigError, ShardError, write_trouble
+from wdstream.errors import ConfigError, ShardError, load_json, write_trouble
 from wdstream.storage.atomic import bring_file, remove_unfinished, write_file
 from wdstream.storage.engines.part import WorkPart
 from wdstream.storage.engines.part_locks import PARTS, part_lock, remove_part_notes, saving
@@ -128,7 +128,7 @@ class JobFolder:
         """
         note = self.state / f"{name}.json"
         try:
-            record: Mapping[str, Any] = json.loads(note.read_bytes())
+            record: Mapping[str, Any] = load_json(note.read_bytes())
             if record["made_of"] != made_of:
                 return None
             is_changed = file is not None and not self.store and file.stat().st_mtime_ns > note.stat().st_mtime_ns
@@ -234,7 +234,7 @@ class JobFolder:
             write_file(self.mark, text.encode() + b"\n")
             return
         try:
-            before, now = json.loads(self.mark.read_bytes()), json.loads(text)
+            before, now = load_json(self.mark.read_bytes()), load_json(text)
             names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         except (ValueError, AttributeError) as error:
             raise ConfigError(f"{self.mark} cannot be read ({error}): remove {self.out}, or choose another") from error

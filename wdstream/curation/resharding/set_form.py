@@ -5,7 +5,6 @@ have on top. With the columns declared in a README.md next to the tars, `load_da
 sample lacks is null.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from wdstream.curation.resharding.value_types import (
     type_from_tree,
     type_of,
 )
+from wdstream.errors import load_json
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
 from wdstream.shards.parts import names_image, sort_parts
 from wdstream.storage.atomic import write_file
@@ -58,7 +58,7 @@ class SetForm:
             self.members[name] = self.members.get(name, 0) + 1
         self.images.update(sort_parts(members).images)
         if JSON_EXTENSION in members:
-            self.json = merge(self.json, type_of(json.loads(members[JSON_EXTENSION])))
+            self.json = merge(self.json, type_of(load_json(members[JSON_EXTENSION])))
 
     def merge(self, other: "SetForm") -> None:
         """Take in what other samples have."""

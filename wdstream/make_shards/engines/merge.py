@@ -4,12 +4,11 @@ A shard is taken where its record fits the pages that the survey gives it, so no
 not of this job is missing.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from wdstream.errors import ShardError
+from wdstream.errors import ShardError, load_json
 from wdstream.make_shards.jobs import shard_name
 from wdstream.make_shards.record import STATE_FOLDER, load_record, readings_path, record_path
 from wdstream.make_shards.stores.output import Output, send_shard
@@ -87,7 +86,7 @@ def _differences(there: bytes, here: bytes) -> list[str]:
     if there == here:
         return []
     try:
-        found, expected = _values(json.loads(there)), _values(json.loads(here))
+        found, expected = _values(load_json(there)), _values(load_json(here))
     except ValueError:
         return [f"its {OUTPUT_MARK} is damaged"]
     names = [name for name in sorted(found.keys() | expected.keys()) if found.get(name) != expected.get(name)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from wdstream.errors import load_json
 from wdstream.make_shards.record import STATE_FOLDER
 from wdstream.raw.listed.files import RawFiles
 from wdstream.raw.source import RawFile
@@ -93,7 +94,7 @@ class SurveyJournal:
         with suppress(FileNotFoundError), path.open("rb") as file:
             for line in file:
                 try:
-                    tree = json.loads(line)
+                    tree = load_json(line)
                     found, stamp = RawFile.from_json(tree["file"]), tree["stamp"]
                 except (ValueError, KeyError, TypeError):
                     break

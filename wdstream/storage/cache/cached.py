@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from wdstream.errors import load_json
 from wdstream.storage.addresses import shown_url
 from wdstream.storage.cache.block_files import KEY_BYTES, block_file, read_block, remove_block
 from wdstream.storage.cache.folder import open_cache_folder
@@ -261,7 +262,7 @@ class CachedStorage:
     def _kept_version(self, name: str) -> FileVersion | None:
         """The version of a file that the store last reported to this machine."""
         try:
-            value = json.loads((self._home(name) / _VERSION).read_bytes())
+            value = load_json((self._home(name) / _VERSION).read_bytes())
             return FileVersion(etag=value["etag"], date=value["date"], size=value["size"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, StorageFailureError
+from wdstream.errors import AbsentFileError, ConfigError, ForbiddenFileError, ShardError, StorageFailureError, load_json
 from wdstream.storage.tries import Deadline
 from wdstream.storage.writes.place import Place
 
@@ -178,7 +178,7 @@ class Lease:
 
 def _parsed(data: bytes) -> Mapping[str, object]:
     try:
-        tree: object = json.loads(data)
+        tree: object = load_json(data)
     except ValueError:
         return {}
     return tree if isinstance(tree, dict) else {}

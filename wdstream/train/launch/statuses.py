@@ -31,7 +31,7 @@ from socket import gethostname
 
 import psutil
 
-from wdstream.errors import TrainError, WdstreamError, file_trouble
+from wdstream.errors import TrainError, WdstreamError, file_trouble, load_json
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import write_file
 from wdstream.storage.tries import Deadline
@@ -237,6 +237,6 @@ def _failures(files: RunLayout, start: str) -> list[dict[str, str | float]]:
 
 def _read_failure(path: Path) -> dict[str, str | float]:
     with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
+        found = load_json(path.read_bytes())
         return found if isinstance(found, dict) else {}
     return {}

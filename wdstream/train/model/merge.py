@@ -4,7 +4,6 @@ LoRA with all its forms (rsLoRA, DoRA, modules_to_save) is merged by peft. What 
 into those weights, dequantised: they are what the adapter corrects, so the merged model writes what the run wrote.
 """
 
-import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import torch
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import ModelConfig
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.proofs.weight_files import ADAPTER
 from wdstream.train.model.adapter import quiet_peft, refuse_tied_targets
 from wdstream.train.model.load import load_weights
@@ -110,7 +109,7 @@ def read_adapter_config(folder: Path) -> Mapping[str, Any]:
         TrainError: there is none, or it is damaged.
     """
     try:
-        tree = json.loads((folder / ADAPTER).read_bytes())
+        tree = load_json((folder / ADAPTER).read_bytes())
     except (OSError, ValueError) as error:
         raise TrainError(f"{folder}: not the folder of an adapter: {ADAPTER} cannot be read ({error})") from error
     if not isinstance(tree, dict):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
-from wdstream.errors import ConfigError, FamilyError
+from wdstream.errors import ConfigError, FamilyError, load_json
 from wdstream.families.base import Family
 from wdstream.families.registry import load_family
 from wdstream.proofs.checkpoint import require_checkpoint
@@ -233,7 +233,7 @@ def _check(folder: Path, ids: Mapping[str, int]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    tree: dict[str, Any] = load_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return tree
 
 

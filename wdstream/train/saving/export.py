@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wdstream.errors import load_json
 from wdstream.proofs.checkpoint import without_bars
 from wdstream.storage.atomic import atomic_folder, write_file
 from wdstream.train.saving.exported import NOTES
@@ -105,7 +106,7 @@ def side_files(source: Path) -> list[Path]:
 def _settle_config(path: Path, dtype: torch.dtype, source: Path) -> None:
     """Have config.json say the dtype of the weights, where transformers writes that of the model in memory, and of
     the cache, which is off while training, what the model that training began from says."""
-    tree, before = json.loads(path.read_bytes()), json.loads((source / path.name).read_bytes())
+    tree, before = load_json(path.read_bytes()), load_json((source / path.name).read_bytes())
     tree.pop("use_cache", None)
     tree |= {key: value for key, value in before.items() if key == "use_cache"}
     text = json.dumps(_with_dtype(tree, str(dtype).removeprefix("torch.")), indent=2, sort_keys=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wdstream.config.adapter import AdapterConfig
 from wdstream.config.schema import Config
-from wdstream.errors import TrainError
+from wdstream.errors import TrainError, load_json
 from wdstream.storage.atomic import write_file
 
 NOTES = "wdstream_run.json"
@@ -75,7 +75,7 @@ def read_exported(folder: Path) -> Exported | None:
     if not path.is_file():
         return None
     try:
-        tree = json.loads(path.read_bytes())
+        tree = load_json(path.read_bytes())
         version = tree.pop("version")
         if version != NOTES_VERSION:
             raise TrainError(f"{path}: version {NOTES_VERSION} expected, found {version!r}; export the model again")

@@ -24,7 +24,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from wdstream.config.schema import Config
 from wdstream.config.watching import TrackerName, WatchConfig
-from wdstream.errors import ConfigError, TrainError
+from wdstream.errors import ConfigError, TrainError, load_json
 from wdstream.runs.layout import RunLayout
 from wdstream.storage.atomic import atomic_write
 from wdstream.storage.json_lines import read_lines
@@ -291,7 +291,7 @@ def read_known(files: RunLayout) -> dict[str, KnownRun]:
     if not files.trackers.exists():
         return {}
     try:
-        tree: object = json.loads(files.trackers.read_bytes())
+        tree: object = load_json(files.trackers.read_bytes())
     except ValueError as error:
         tree = error
     taken: object = {}
