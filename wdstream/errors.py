@@ -54,6 +54,10 @@ _OF_THE_SYSTEM = {
 """What to name where the error names nothing, of errors that are the system's for certain."""
 
 
+_NO_MEMORY = ("failed to map segment", "annot allocate memory", "cannot map zero-fill pages", "can't start new thread")
+"""What the dynamic linker and Python say where the system gives no more memory, or no more threads."""
+
+
 class WdstreamError(Exception):
     """Base of all errors raised for a user to read."""
 
@@ -197,6 +201,18 @@ def file_trouble(error: OSError) -> str:
     if file is None:
         raise error
     return f"{file}: {error.strerror or error}; {remedy}"
+
+
+def memory_trouble(error: BaseException) -> str:
+    """What to say of an error by which this process gets no more memory or threads; of any other, nothing.
+
+    Libraries that are loaded, and threads that are started, fail in words of their own then.
+    """
+    said = next(iter(str(error).strip().splitlines()), "")
+    is_known = isinstance(error, ImportError | OSError | RuntimeError) and any(sign in said for sign in _NO_MEMORY)
+    if not is_known and not isinstance(error, MemoryError):
+        return ""
+    return f"no more memory or threads are to be had ({said or type(error).__name__}); {_REMEDIES[errno.ENOMEM]}"
 
 
 def write_trouble(place: object, error: OSError) -> ShardError:

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import get_args, get_origin
 import pytest
 
 from tests.helpers.command import run
-from tests.helpers.paths import PAGES
+from tests.helpers.paths import PAGES, ROOT
 from wdstream.commands.app import app
 from wdstream.commands.options import field_helps
+from wdstream.errors import memory_trouble
 from wdstream.make_shards.options import MakeShardsOptions
+from wdstream.testing import make_pages
 
 COMMANDS = (
     "make-shards",
@@ -215,3 +219,48 @@ def test_an_option_of_one_value_is_there_once(again: list[str], tmp_path: Path) 
         "make-shards", tmp_path / "no", "out", *("--metadata-field", "a", "--metadata-field", "b", *2 * ["--overwrite"])
     )
     assert many.stderr.startswith(f"wdstream: {tmp_path}/no")
+
+
+NARROW = """
+import resource, sys
+from pathlib import Path
+import wdstream.make_shards.job
+from wdstream.commands.app import main
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), size + (4 << 20)))  # a thread takes 8 MB of addresses
+main()
+"""
+
+
+def test_a_process_that_gets_no_more_memory_says_so_in_one_line(tmp_path: Path) -> None:
+    raw = make_pages(tmp_path / "raw", num_pages=1)
+    command = [sys.executable, "-c", NARROW, "make-shards", str(raw), str(tmp_path / "out")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"wdstream: no more memory or threads are to be had \(.+\); free memory, raise the limits \(ulimit -u, -v\), "
+        r"or use fewer workers\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("Unable to allocate 7.28 TiB"), "Unable to allocate 7.28 TiB"),
+        (ImportError("libXau.so.6: failed to map segment from shared object"), "libXau.so.6: failed to map segment "),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_errors_of_libraries_that_mean_memory(error: Exception, said: str) -> None:
+    assert memory_trouble(error).startswith(f"no more memory or threads are to be had ({said}")
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("No module named 'x'"), RuntimeError("x"), OSError(2, "No such file"), ValueError("memory")]
+)
+def test_errors_of_another_kind(error: Exception) -> None:
+    assert memory_trouble(error) == ""

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from wdstream.commands import console, curation, inspect, make_shards, model, plan, reshard, run, run_reports, verify
 from wdstream.commands.paths import PathsApp
-from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of
+from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of, memory_trouble
 from wdstream.report.console import show_every_character, show_log, shown_text
 
 
@@ -151,7 +151,8 @@ def main() -> None:
         if isinstance(error, WdstreamError):
             _complain(str(error))
             sys.exit(2 if isinstance(error, ConfigError) else 1)
-        if isinstance(error, OSError):
-            _complain(file_trouble(error))
+        trouble = memory_trouble(error) or (file_trouble(error) if isinstance(error, OSError) else "")
+        if trouble:
+            _complain(trouble)
             sys.exit(1)
         raise

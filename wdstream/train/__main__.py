@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
-from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of
+from wdstream.errors import ConfigError, WdstreamError, file_trouble, interrupt_of, memory_trouble
 from wdstream.text.characters import printable
 from wdstream.train.launch.signals import StopSignals, stop_with_launcher
 from wdstream.train.launch.statuses import (
@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stopped = interrupt_of(error)
             if stopped is not None:
                 ended, status = _failed(str(stopped) or "interrupted", 130)
+            elif trouble := memory_trouble(error):
+                ended, status = _failed(trouble, FAILED)
             elif isinstance(error, WdstreamError | OSError):
                 message = file_trouble(error) if isinstance(error, OSError) else str(error)
                 ended, status = _failed(message, 2 if isinstance(error, ConfigError) else FAILED)
