@@ -215,3 +215,18 @@ def test_samples_in_memory_have_images_of_pillow() -> None:
     assert isinstance(page, DecodedPage)
     assert page.segments == (ImageSegment(index=0), TextSegment(text="A page."))
     assert [image.shape for image in page.images] == [(16, 24, 3)]
+
+
+def test_what_a_row_calls_text_dropped_is_its_metadata(tmp_path: Path) -> None:
+    """A table of exported pages has nulls in it, a row of anybody what it likes: the job ended with a traceback."""
+    counts: list[object] = [{"covered": count} for count in (None, "3", 2.5, True, 3)]
+    values = [None, "x", 5, [1], *counts]
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [{"text": f"row {number}", "text_dropped": value} for number, value in enumerate(values)]
+    (raw / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = make_shards(raw, tmp_path / "out", options=MakeShardsOptions(workers=1))
+    assert report.num_pages == len(values) and not report.quarantined
+    assert report.dropped == {"covered": 3}
+    shards = Shards.open(tmp_path / "out")
+    assert [page.meta.get("text_dropped") for page in map(shards.read_page, range(len(shards)))] == values

@@ -184,7 +184,7 @@ class ShardBuilder:
                 members=members_from_page(page, stored.extensions),
                 entry=SampleEntry.of(page, stored.sizes),
                 counts=counts,
-                dropped=page.meta.get("text_dropped", {}),
+                dropped=_dropped_of(page.meta),
                 misnamed=misnamed,
                 reading=replace(stored.reading, mark=mark) if mark else stored.reading,
             )
@@ -204,6 +204,13 @@ class ShardBuilder:
 def _is_single(item: PageRange) -> bool:
     """Whether a file is an image of one page, which is opened with its page."""
     return item.file.is_single_image and isinstance(source_of_kind(item.file.kind), ImageSource)
+
+
+def _dropped_of(meta: Mapping[str, object]) -> dict[str, int]:
+    """Characters that are not in a label, by reason. What a row calls so may be anything; tables have nulls in it."""
+    found = meta.get("text_dropped")
+    counts = found.items() if isinstance(found, Mapping) else ()
+    return {str(why): count for why, count in counts if type(count) is int and count > 0}
 
 
 class _Contents:
