@@ -49,6 +49,12 @@ def page_of(path: Path, content: str, **more: Any) -> Mapping[str, object]:
             "no contrast",
             {},
         ),
+        (
+            f"0 g 30 70 200 31 re f 1 g {line(HIDDEN, 40, 100)}",
+            "no contrast",
+            {},
+        ),  # above the dark ground of another line
+        (f"0 g 30 109.5 200 30 re f 1 g {line(HIDDEN, 40, 100)}", "no contrast", {}),
         (line(HIDDEN, 40, 100, 1), "too small to read", {}),
         (line("Hidden gypsy", 40, 100, 1.4), "too small to read", {}),
         (line(HIDDEN, 40, 100, 0.01), "too small to read", {}),

@@ -24,6 +24,8 @@ _OF_LETTERS = 0.3
 """Of the columns and rows of a text's box."""
 _MOST_CORNERS = 3
 """Of the four around a text; the fourth may be on something else."""
+_FEWEST_SIDE, _PAST_LINES = 2, 5.0
+"""Of them, those above or below a text; pixels from it, more than lines under texts are away and thick."""
 
 
 def is_blank(picture: Picture, boxes: Boxes) -> NDArray[np.bool_]:
@@ -71,18 +73,34 @@ def is_like_ground(picture: Picture, boxes: Boxes, colours: NDArray[np.int32]) -
         boxes: (k, 4) around each text.
         colours: (k, 3) of each, as `PageObjects.colours`.
     """
+    corners = _corners(picture, boxes, _OUT)
+    is_near = np.abs(corners[..., 1] - colours[:, 1:2]) < MIN_CONTRAST
+    found: NDArray[np.bool_] = is_near.sum(axis=1) >= _FEWEST_SIDE
+    if not found.any():  # by green alone, in which few texts are
+        return found
+    likely = found.nonzero()[0]
+    is_like = _are_like(corners[likely], colours[likely])
+    found[likely] = is_like.sum(axis=1) >= _MOST_CORNERS
+    beside = likely[(is_like.sum(axis=1) == _FEWEST_SIDE) & (is_like[:, 0] == is_like[:, 1])]
+    if len(beside):  # what begins at one side of a text is an area, or a line under it, which soon ends
+        far = _are_like(_corners(picture, boxes[beside], _OUT * _PAST_LINES), colours[beside])
+        found[beside] = (far & _are_like(corners[beside], colours[beside])).sum(axis=1) == _FEWEST_SIDE
+    return found
+
+
+def _corners(picture: Picture, boxes: Boxes, out: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(k, 4, 4) the pixels at the corners of (k, 4) boxes, made larger by (4,): both of the top, both of the bottom."""
     height, width = picture.shape[:2]
     last = np.array([width, height, width, height], np.float32) - 1
-    places = np.minimum(np.maximum(boxes + _OUT, 0), last).astype(np.intp)
+    places = np.minimum(np.maximum(boxes + out, 0), last).astype(np.intp)
     words = np.ascontiguousarray(picture).view("<u4")[..., 0]
-    corners = words[places[:, 1::2, None], places[:, None, 0::2]].view(np.uint8).reshape(-1, 4, 4)
-    is_near = np.abs(corners[..., 1] - colours[:, 1:2]) < MIN_CONTRAST
-    found: NDArray[np.bool_] = is_near.sum(axis=1) >= _MOST_CORNERS
-    if found.any():  # by green alone, in which few texts are
-        likely = found.nonzero()[0]
-        is_like = (np.abs(corners[likely, :, 2::-1] - colours[likely, None]) < MIN_CONTRAST).all(axis=2)
-        found[likely] = is_like.sum(axis=1) >= _MOST_CORNERS
-    return found
+    return words[places[:, 1::2, None], places[:, None, 0::2]].view(np.uint8).reshape(-1, 4, 4)
+
+
+def _are_like(corners: NDArray[np.uint8], colours: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(k, 4) which of (k, 4, 4) corners have the colour of (k, 3)."""
+    like: NDArray[np.bool_] = (np.abs(corners[..., 2::-1] - colours[:, None]) < MIN_CONTRAST).all(axis=2)
+    return like
 
 
 def shows_grey(picture: Picture, boxes: Boxes, grey: int) -> NDArray[np.bool_]:
