@@ -94,7 +94,8 @@ def _corners(picture: Picture, boxes: Boxes, out: NDArray[np.float32]) -> NDArra
     last = np.array([width, height, width, height], np.float32) - 1
     places = np.minimum(np.maximum(boxes + out, 0), last).astype(np.intp)
     words = np.ascontiguousarray(picture).view("<u4")[..., 0]
-    return words[places[:, 1::2, None], places[:, None, 0::2]].view(np.uint8).reshape(-1, 4, 4)
+    corners: NDArray[np.uint8] = words[places[:, 1::2, None], places[:, None, 0::2]].view(np.uint8).reshape(-1, 4, 4)
+    return corners
 
 
 def _are_like(corners: NDArray[np.uint8], colours: NDArray[np.int32]) -> NDArray[np.bool_]:

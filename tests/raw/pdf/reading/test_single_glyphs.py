@@ -144,3 +144,12 @@ def test_narrow_spaces_of_a_page_that_is_not_full_are_those_of_the_file(tmp_path
         x += 14 * WIDTHS[letter] * (0.004 if letter == " " else 0.01)
     path = write_pdf(tmp_path / "x.pdf", narrow, page="/MediaBox[0 0 400 792]")
     assert text_of(read(path)) == "llll the word of it"
+
+
+def test_spaces_that_are_the_kerning_of_ghostscript_are_not_in_words(tmp_path: Path) -> None:
+    """Word spacing below 0 leaves nothing of the space in `PA TTERN`; a narrow one of a justified line is wider."""
+    content = "BT /F 10 Tf -0.9 Tc -1.6 Tw 40 150 Td (PA T) Tj 0 Tc 0 Tw 18.2 0 Td (TERN of words) Tj ET\n"
+    content += "BT /F 10 Tf -0.8 Tw 40 100 Td (set in narrow lines) Tj ET"
+    path = write_pdf(tmp_path / "x.pdf", content, objects={10: "<</Producer(GPL Ghostscript 10.00.0)>>"})
+    path.write_bytes(path.read_bytes().replace(b"trailer<<", b"trailer<</Info 10 0 R"))
+    assert text_of(read(path)) == "PATTERN of words\nset in narrow lines"

@@ -83,7 +83,8 @@ def find_breaks(layer: TextLayer, objects: PageObjects) -> Breaks | None:
     unlike, ends, lost = find_differences(layer, codes, objects)
     gone, spaces = [*{*gone} - {*ends}, *unlike], [*{*spaces, *ends}]
     if layer.may_hide_spaces:
-        lost = np.union1d(lost, _hidden_spaces(layer, codes))
+        hidden, kerned = _postscript_spaces(layer, codes)
+        lost, gone = np.union1d(lost, hidden), gone + kerned.tolist()
     if objects.cuts or objects.edges:
         lost = np.union1d(lost, next_to_cuts(layer, codes, objects))
     moves = find_moves(layer, codes, objects)
@@ -362,21 +363,21 @@ def _as_near(layer: TextLayer, text: str, start: int, limit: float) -> _Numbers:
     return found
 
 
-def _hidden_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> _Numbers:
-    """Characters that are further from the one before than their neighbours are from each other, with no blank between.
-
-    Spacing of characters (`Tc`) that counts for one letter alone is a space: groff's words come so from Ghostscript.
-    """
+def _postscript_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> tuple[_Numbers, _Numbers]:
+    """Characters that are further from the one before than their neighbours are from each other, with no blank between:
+    spacing of characters (`Tc`) that counts for one letter alone is a space in groff's words, as Ghostscript has them.
+    Spaces between letters that touch, with that of words (`Tw`) below 0, are its kerning (`rev erse`)."""
     is_text = (codes > _SPACE) & (codes < _FIRST_OTHER)
     numbers = np.flatnonzero(is_text[:-1] & is_text[1:])
-    if len(numbers) < 3:
-        return numbers[:0]
     cells = layer.cells_of(np.arange(len(codes)))
     heights = np.maximum(cells[:, 3] - cells[:, 1], 1e-6)
+    is_text &= codes >= _FIRST_LETTER
+    spaces = np.flatnonzero((codes[1:-1] == _SPACE) & is_text[:-2] & is_text[2:]) + 1
     gaps = np.full(len(codes), np.inf)  # from each to the next, of the height
-    gaps[numbers] = (cells[numbers + 1, 0] - cells[numbers, 2]) / heights[numbers]
-    is_line = np.abs(cells[numbers + 1, 1] - cells[numbers, 1]) < _LEVEL * heights[numbers]
+    for first, second in ((numbers, numbers + 1), (spaces - 1, spaces + 1)):
+        is_line = np.abs(cells[second, 1] - cells[first, 1]) < _LEVEL * heights[first]
+        gaps[first] = np.where(is_line, (cells[second, 0] - cells[first, 2]) / heights[first], np.inf)
     around = np.minimum(np.abs(gaps[numbers - 1]), np.abs(gaps[np.minimum(numbers + 1, len(codes) - 1)]))
-    found = numbers[is_line & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED) & (around < _NO_SPACE)]
-    after: _Numbers = found + 1
-    return after
+    spaces = spaces[np.abs(gaps[spaces - 1]) < _NO_SPACE]
+    lost = numbers[(gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED) & (around < _NO_SPACE)] + 1
+    return lost, spaces[~layer.are_put_in(spaces)]
