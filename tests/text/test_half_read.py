@@ -1,5 +1,6 @@
 """Rows of which a part alone would be trained on: refused by every door, and what takes the right part."""
 
+import numpy as np
 import pytest
 
 from wdstream.errors import RowError
@@ -69,6 +70,13 @@ WHERE += (
         {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "words": ["a", "b"], "text": "a b"},
         {"polygon": [[1, 2], [3, 4], [5, 6], [7, 8]], "text": "x", "confidence": 0.9},
         {"boundingBox": [1, 2, 3, 4, 5, 6, 7, 8], "text": "x"},
+        {"bbox": np.array([1, 2, 3, 4]), "text": "x"},
+        {"bbox": "[1, 2, 3, 4]", "text": "x"},
+        {"left": 1, "top": 2, "width": 3, "height": 4, "conf": 96, "text": "x"},
+        {"xmin": 1.5, "ymin": 2, "xmax": 3, "ymax": 4, "text": "x"},
+        {"location": {"bbox": [1, 2, 3, 4]}, "text": "x"},
+        {"prov": [{"page_no": 1, "bbox": {"l": 1, "t": 2, "r": 3, "b": 4}}], "text": "x"},  # docling
+        {"words": [{"word": "x", "box": [1, 2, 3, 4]}], "text": "x"},
         {"page_idx": 0, "type": "text", "text": "x"},  # content_list.json of MinerU
         {"element_id": "ab", "type": "NarrativeText", "text": "x", "metadata": {"page_number": 1}},  # unstructured
     ],
@@ -92,6 +100,14 @@ def test_a_part_of_a_page_without_its_image(place: dict[str, object]) -> None:
         {"bbox": []},
         {"bbox": None},
         {"box": "PO 12"},
+        {"bbox": "[a, b]"},
+        {"bbox": "["},
+        {"bbox": ""},
+        {"box_score": [1, 2, 3, 4], "box": [12.5]},
+        {"width": 3, "height": 4, "top": 2},
+        {"left": "a", "top": "b", "right": "c", "bottom": "d"},
+        {"schema": {"bbox": {"type": "array", "items": {"type": "number"}}}},
+        {"embedding": np.zeros(8)},
         {"box": 4},
         {"boxes": ["a", "b", "c", "d"]},
         {"points": [1, 2, 3, 4]},

@@ -8,8 +8,10 @@
 {"text": "72,25,326,25,326,64,72,64,TOTAL\n..."}   boxes of words in place of the text of an image
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment, TurnSegment
@@ -26,6 +28,13 @@ _SIDES = re.compile("[xylrtbwh]|[xy][0-4]|[xy]_?(?:min|max)|left|top|right|botto
 _OF_THE_EARTH = re.compile("lat|lon|lng|latitude|longitude|geo|geometry|geojson|place|country|city|map", re.IGNORECASE)
 _LEAST_NUMBERS = 4  # of a box
 _MAX_DEPTH = 4
+_MOST_INSIDE = 2
+_COLUMNS: tuple[tuple[str, ...], ...] = (
+    *(("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom")),
+    *(("left", "top", "width", "height"), ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1")),
+    *(("x", "y", "width", "height"), ("x", "y", "w", "h")),
+)
+"""Names of the sides of a box in fields of their own."""
 
 
 def refuse_preferences(fields: Mapping[str, object], metadata_fields: frozenset[str], *, is_mapped: bool) -> None:
@@ -129,7 +138,7 @@ def refuse_places(fields: Mapping[str, object]) -> None:
     Raises:
         RowError: names the field that says so.
     """
-    field = next((name for name, value in fields.items() if _PLACE.fullmatch(name) and _is_place(value)), None)
+    field = _place_in(fields)
     if field is not None and any(_OF_THE_EARTH.fullmatch(word) for name in fields for word in NAME_WORD.findall(name)):
         return  # a place in the world
     if field is None and isinstance(fields.get("type"), str):  # MinerU, unstructured
@@ -143,8 +152,26 @@ def refuse_places(fields: Mapping[str, object]) -> None:
         )
 
 
+def _place_in(fields: Mapping[str, object], depth: int = 0) -> str | None:
+    """The field that has a place on a page, or an object, or the first of a list of objects, with one."""
+    for name, value in fields.items():
+        if _PLACE.fullmatch(str(name)) and _is_place(value):
+            return str(name)
+        inner = value[0] if isinstance(value, list | tuple) and value else value
+        if depth < _MOST_INSIDE and isinstance(inner, Mapping) and _place_in(inner, depth + 1) is not None:
+            return str(name)
+    in_columns = (sides for sides in _COLUMNS if all(isinstance(fields.get(side), int | float) for side in sides))
+    return next(in_columns, (None,))[0]
+
+
 def _is_place(value: object, depth: int = 0) -> bool:
-    """Whether a value is a box: four numbers or more, points, an object with sides, or a list of such."""
+    """Whether a value is a box: four numbers or more, points, an object with sides, or a list of such; also as JSON or
+    an array."""
+    if not depth and isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            return value[:1] in ("[", "{") and _is_place(json.loads(value))
+        return False
+    value = value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
         sides = [key for key, inner in value.items() if _SIDES.fullmatch(str(key)) and isinstance(inner, int | float)]
         return len(sides) >= _LEAST_NUMBERS
