@@ -54,7 +54,7 @@ def test_pydantic_does_not_show() -> None:
         Outer.of({"some": [{"size": 0}], "side": "x"})
     assert str(caught.value).splitlines() == [
         "tiling.some[0].size: expected greater than 0, found 0",
-        "tiling.side: expected a valid integer, unable to parse string as an integer, found 'x'",
+        "tiling.side: expected a whole number, found 'x'",
         "tiling.side: expected a list, found 'x'",
     ]
 

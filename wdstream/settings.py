@@ -140,6 +140,9 @@ _EXPECTED = {
     "path_type": "expected a path",
     "string_type": "expected a text",
     "dict_type": "expected keys with their values",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
 }
 """What pydantic says in words of Python, by its type of error."""
 
