@@ -8,6 +8,8 @@ import pytest
 
 from tests.helpers.pdf_files import form, image, line, pattern, stream, write_pdf
 from tests.raw.pdf.test_source import read, text_of
+from wdstream.raw.pdf import objects
+from wdstream.raw.pdf.calls import clip_outlines
 
 SEEN = line("Seen by all", 40, 150)
 HIDDEN = "Hidden words"
@@ -238,6 +240,27 @@ def test_clipping_paths_that_have_the_same_one_inside_of_them(tmp_path: Path) ->
     texts = f"q {here} {page} {SEEN} Q q {there} {page} {line(HIDDEN, 150, 150)} Q 140 154 m 280 154 l S"
     found = page_of(tmp_path, texts)
     assert (found["text"], found["text_dropped"]) == ("Seen by all", {"not drawn": 11})
+
+
+def test_clipping_paths_inside_of_hundreds_of_others_are_not_all_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text has the paths of all before it: 1.2 million edges, a quarter of a minute."""
+    texts = "".join(
+        f"q {at % 20 * 14} {at // 20 * 5} 8 5 re W n {line('mmm', at % 20 * 14, at // 20 * 5, 4)}" for at in range(700)
+    )
+    path = write_pdf(tmp_path / "x.pdf", SEEN + texts)
+    num_edges = 0
+
+    def read_outlines(*arguments: Any) -> Any:
+        nonlocal num_edges
+        found = clip_outlines(*arguments)
+        num_edges += sum(map(len, found))
+        return found
+
+    monkeypatch.setattr(objects, "clip_outlines", read_outlines)
+    assert text_of(read(path)).startswith("Seen by all")
+    assert num_edges < 60_000
 
 
 def test_white_text_on_underscores(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ _VANISHED = 0.25
 _NEAR = 1.0
 """Pixels around the box of a text that PDFium's box of its characters may reach."""
 _ORDER = 4
+_EVERYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf], np.float32)
 _NOTHING = np.zeros((1, 4), np.float32)  # an outline that has no edges
 
 
@@ -194,6 +195,9 @@ class PageObjects:
             if numbers := [number for number in texts if are_boxes[number]]:
                 clipped.append((form, space, numbers))
         for handle, space, numbers in clipped:
+            if left_to_read < -_MOST_SEGMENTS:  # paths in paths in paths: the picture tells
+                cuts.update((found.handles[number], _EVERYWHERE) for number in numbers)
+                continue
             inner = _without_edges(boxes[numbers], least=_NEAR)
             corners = np.concatenate([inner[:, [x, y]] for x in (0, 2) for y in (1, 3)])
             most = max(_FEWEST_SEGMENTS, min(_MAX_SEGMENTS, _MOST_PAIRS // len(corners), left_to_read))
