@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -80,6 +81,27 @@ def test_bad_names_are_all_named_at_once_and_with_skip_bad_left_out(tmp_path: Pa
     ]
     assert [name for name, _ in report.skipped] == ["c.tar"]
     assert "no tar header at byte 0" in report.skipped[0][1]
+
+
+def test_what_is_called_a_tar_and_is_no_file_is_refused_or_left_out(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [("a.png", fake_image(4, 5)), ("a.txt", b"a")])
+    (tmp_path / "link.tar").symlink_to(tmp_path / "gone")
+    (tmp_path / "round.tar").symlink_to("round.tar")
+    (tmp_path / "folder.tar").mkdir()  # what somebody unpacked there
+    (tmp_path / "good.tar").symlink_to("b")
+    write_tar(tmp_path / "b", [("b.png", fake_image(4, 5)), ("b.txt", b"b")])
+    os.mkfifo(tmp_path / "pipe.tar")
+    expected = {
+        "link.tar": f"{tmp_path}/link.tar is a link to nothing that can be read",
+        "pipe.tar": f"{tmp_path}/pipe.tar is a pipe, a socket or a device, not a file",
+        "round.tar": f"{tmp_path}/round.tar is a link to nothing that can be read",
+    }
+    with pytest.raises(ShardError, match=r"3 of 5 tars cannot be indexed") as caught:
+        TarFolder(tmp_path, measure).index()
+    assert all(reason in str(caught.value) for reason in expected.values())
+    report = TarFolder(tmp_path, measure, TarRules(skip_bad=True)).index()
+    assert report.catalog.num_samples == 2
+    assert {**dict(report.skipped), "folder.tar": ""} == {**expected, "folder.tar": ""}
 
 
 def test_a_line_end_in_a_key_makes_no_line_of_its_own(tmp_path: Path) -> None:

@@ -97,8 +97,9 @@ class TarFolder:
                 raise ShardError(describe_changed(self.folder, changed))
             metas = self._complete_metas(broken, apart)
             repeated = _repeated(metas, rules)
+            no_files = _no_files(self.folder) if self.tars is None else {}
             if not rules.skip_bad:
-                _refuse_bad(self.folder, broken, len(todo), repeated)
+                _refuse_bad(self.folder, broken | no_files, len(todo) + len(no_files), repeated)
             job._leave_out_repeated(metas, repeated, apart)
             _refuse_untrainable(self.folder, metas, (*elsewhere, *sorted(broken.items())))
             if is_other_map and rebuild:
@@ -108,7 +109,7 @@ class TarFolder:
             if apart is not None:
                 _put_in_place(self.folder, metas, apart)
         report = merge_index(self.folder, tars=self.tars)
-        skipped = dict(report.skipped) | broken | dict(elsewhere)
+        skipped = dict(report.skipped) | broken | no_files | dict(elsewhere)
         report = replace(report, skipped=tuple(sorted(skipped.items())))
         write_left_out(report)
         return report
@@ -296,6 +297,17 @@ def _repeated(metas: Mapping[str, ShardMeta], rules: TarRules) -> list[RepeatedK
     found = find_repeated(metas.__getitem__, entries, [plain_hashes(name, meta) for name, meta in metas.items()])
     are_prefixed = {name for name, meta in metas.items() if _has_prefix(name, meta)}
     return [key for key in found if key.are_apart or not are_prefixed.issuperset(key.shards)] + [*find_apart(metas)]
+
+
+def _no_files(folder: Path) -> dict[str, str]:
+    """What is called a tar and is neither a file nor a folder, with what it is."""
+    found = {}
+    for path in folder.glob("*" + TAR_SUFFIX):
+        if not path.exists():
+            found[path.name] = f"{path} is a link to nothing that can be read"
+        elif not path.is_file() and not path.is_dir():
+            found[path.name] = f"{path} is a pipe, a socket or a device, not a file"
+    return found
 
 
 def _refuse_bad(folder: Path, broken: Mapping[str, str], num_tars: int, repeated: Sequence[RepeatedKey]) -> None:
