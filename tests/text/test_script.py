@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from wdstream.text.joining import joins_next, joins_previous, reads_well
 from wdstream.text.script import combining_marks, right_to_left_letters, script_of, scripts_of
 
 
@@ -37,16 +36,3 @@ def test_right_to_left_letters_and_their_marks() -> None:
     codes = np.array([ord(character) for character in "aאم\u064e5١י\u05b4"], np.uint32)
     assert right_to_left_letters(codes).tolist() == [False, True, True, True, False, True, True, True]
     assert combining_marks(codes).tolist() == [False, False, False, True, False, False, False, True]
-
-
-def test_how_arabic_letters_join_and_words_end() -> None:
-    assert [joins_next(letter) for letter in "بدا"] == [True, False, False]
-    assert [joins_previous(letter) for letter in "بدء"] == [True, True, False]
-    assert joins_next("لا") is False
-    assert [reads_well(word) for word in ("שלום", "םולש", "المكتبة", "ةبتكملا", "kk")] == [
-        True,
-        False,
-        True,
-        False,
-        False,
-    ]

@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdstream.errors import ConfigError, DecodeError
-from wdstream.text.characters import FETCH_LFS, LFS_POINTER
 from wdstream.text.image_names import IMAGE_MAGIC, image_format, unread_format
+from wdstream.text.not_text import FETCH_LFS, LFS_POINTER
 
 if TYPE_CHECKING:
     from PIL import Image

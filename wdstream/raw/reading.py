@@ -17,7 +17,7 @@ from pathlib import Path
 from wdstream.errors import SourceError
 from wdstream.raw.remote.access import open_raw, original, read_raw, size_and_link
 from wdstream.raw.settings import RawSettings
-from wdstream.text.characters import FETCH_LFS, LFS_POINTER, LFS_POINTER_BYTES
+from wdstream.text.not_text import FETCH_LFS, LFS_POINTER, LFS_POINTER_BYTES
 
 _CHUNK_BYTES = 1 << 20
 _DIGEST_BYTES = 16

@@ -18,7 +18,7 @@ from wdstream.raw.rows import RowSource
 from wdstream.raw.source import Source, split_suffix
 from wdstream.raw.tables.source import TableSource
 from wdstream.raw.tars.source import TarSource
-from wdstream.text.characters import LFS_POINTER
+from wdstream.text.not_text import LFS_POINTER
 
 SOURCES: tuple[Source, ...] = (
     PdfSource(),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from wdstream.errors import ShardError
-from wdstream.text.characters import FETCH_LFS, LFS_POINTER
+from wdstream.text.not_text import FETCH_LFS, LFS_POINTER
 
 BLOCK_SIZE = 512
 RECORD_SIZE = 10_240  # an archive is padded to this, as tar and Python's tarfile do

@@ -15,8 +15,9 @@ from contextlib import suppress
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment, TurnSegment
-from wdstream.text.characters import FETCH_LFS, are_boxes, is_lfs_pointer, short_name
+from wdstream.text.characters import short_name
 from wdstream.text.image_names import NAME_WORD
+from wdstream.text.not_text import FETCH_LFS, are_boxes, is_lfs_pointer
 
 _REJECTED = re.compile(r"rejected(_(response|answer|message|image|completion|output|text)s?)?", re.IGNORECASE)
 _CHOSEN = "chosen"

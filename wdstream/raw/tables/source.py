@@ -17,7 +17,7 @@ from wdstream.raw.kept import kept_reader
 from wdstream.raw.remote.access import open_raw
 from wdstream.raw.row_pages import FileRow, RowFileSource
 from wdstream.raw.source import PageRange
-from wdstream.text.characters import FETCH_LFS, LFS_POINTER
+from wdstream.text.not_text import FETCH_LFS, LFS_POINTER
 
 if TYPE_CHECKING:
     from wdstream.raw.tables.arrow import ArrowTable

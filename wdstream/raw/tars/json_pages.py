@@ -18,9 +18,10 @@ from wdstream.errors import SourceError
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText, TextLine
 from wdstream.raw.texts.sidecar import PAGE_BREAK
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
-from wdstream.text.characters import normalise_text, other_than_text
+from wdstream.text.characters import normalise_text
 from wdstream.text.maps.field_map import FieldMap
 from wdstream.text.maps.field_paths import value_at
+from wdstream.text.not_text import other_than_text
 from wdstream.text.row_fields import unambiguous
 
 PAGES = "pages"

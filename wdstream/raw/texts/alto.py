@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from wdstream.raw.texts.lines import box_of_points, hyphen_shown, join_words, union
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
-from wdstream.raw.texts.places import box_of_points, union
 from wdstream.raw.texts.tree import children, descendants, name_of, number, share
-from wdstream.raw.texts.words import hyphen_shown, join_words
 
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element

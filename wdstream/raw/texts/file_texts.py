@@ -15,7 +15,8 @@ from wdstream.raw.texts.names import TextName, owners, plain_reading, readings
 from wdstream.raw.texts.page_text import FoundText
 from wdstream.raw.texts.sidecar import Sidecars, text_pages
 from wdstream.raw.texts.tree import decode_text
-from wdstream.text.characters import other_than_text, replace_surrogates, short_name
+from wdstream.text.characters import replace_surrogates, short_name
+from wdstream.text.not_text import other_than_text
 
 _PLAIN = {"txt": "text file", "gt.txt": "ground truth"}
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from wdstream.raw.texts.lines import hyphen_shown, join_words
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
 from wdstream.raw.texts.tree import NUMBER, share
-from wdstream.raw.texts.words import hyphen_shown, join_words
 
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element

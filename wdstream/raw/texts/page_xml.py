@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from wdstream.raw.texts.lines import around, box_of_points, hyphen_shown, join_words
 from wdstream.raw.texts.page_text import FoundText, LineBox, TextLine
-from wdstream.raw.texts.places import around, box_of_points
 from wdstream.raw.texts.tree import children, name_of, number, share
-from wdstream.raw.texts.words import hyphen_shown, join_words
 
 if TYPE_CHECKING:
     from wdstream.raw.texts.tree import Element

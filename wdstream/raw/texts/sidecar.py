@@ -17,7 +17,8 @@ from wdstream.raw.reading import limits, read_bytes, read_plain
 from wdstream.raw.remote.access import is_raw_file
 from wdstream.raw.source import split_suffix
 from wdstream.raw.texts.page_text import TEXT_FILE, FoundText
-from wdstream.text.characters import normalise_text, other_than_text, short_name
+from wdstream.text.characters import normalise_text, short_name
+from wdstream.text.not_text import other_than_text
 
 _NAME = re.compile(r"(?P<name>.*?)(?P<page>\.[1-9][0-9]*)?\.txt", re.DOTALL | re.IGNORECASE)
 PAGE_BREAK = "\f"

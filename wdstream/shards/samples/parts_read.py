@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from wdstream.errors import RowError
 from wdstream.shards.layout import JSON_EXTENSION, TEXT_EXTENSION
-from wdstream.text.characters import normalise_text, other_than_text
+from wdstream.text.characters import normalise_text
 from wdstream.text.image_names import are_one_name
+from wdstream.text.not_text import other_than_text
 from wdstream.text.row_fields import unambiguous
 from wdstream.text.row_images import RowImage
 

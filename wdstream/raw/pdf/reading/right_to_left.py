@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.places import Boxes
 from wdstream.raw.pdf.reading.bidi import CLOSING, MIRROR, OPENING, Element, logical_order, partners
+from wdstream.raw.pdf.reading.joining import JOINER, joins_next, joins_previous, reads_well
 from wdstream.raw.pdf.reading.words import GlyphRun, PrintedLine, are_ligatures_turned
-from wdstream.text.joining import JOINER, joins_next, joins_previous, reads_well
 from wdstream.text.script import right_to_left_letters
 
 _JOIN_GAP = 0.03  # of the em: ink of letters that join overlaps or touches

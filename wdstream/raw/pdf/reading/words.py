@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from wdstream.raw.pdf.characters import PageCharacters
 from wdstream.raw.pdf.places import Boxes, extent_of
 from wdstream.raw.pdf.reading.bidi import MIRROR, Element, element_of
+from wdstream.raw.pdf.reading.joining import JOINER
 from wdstream.raw.pdf.reading.lines import left_out
 from wdstream.text.characters import plain_letters
-from wdstream.text.joining import JOINER
 
 _TURNED_BY_PDFIUM = MIRROR | dict(zip("“”‘’", "”“’‘", strict=True))
 _NOT_PRINTED = frozenset("\u200b\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u00ad")
