@@ -240,15 +240,15 @@ def drawn_page(page: Any, size: Size, area: PictureArea) -> Iterator[NDArray[np.
 
 def names_of_texts(handles: Sequence[int]) -> dict[int, int]:
     """What names text objects (`/ActualText`), by address; it is one for all of the glyphs that it names."""
-    calls = pdfium_calls()
-    are_names: dict[int, bool] = {}
-    found: dict[int, int] = {}
-    for handle, count in zip(handles, map(calls.count_marks, handles), strict=True):
-        for mark in map(calls.mark, repeat(handle, max(0, count)), range(count)):
-            if mark not in are_names:
-                are_names[mark] = calls.kind_in_mark(mark, _NAME) > 0
-            if are_names[mark]:
-                found[handle] = mark
+    calls, found = pdfium_calls(), dict[int, int]()
+    counts = [*map(calls.count_marks, handles)]  # none, or those of a tagged document, which nearly all have no name
+    for number in range(max(counts, default=0)):
+        marked = [handle for handle, count in zip(handles, counts, strict=True) if count > number]
+        marks = [*map(calls.mark, marked, repeat(number))]
+        are_names = map(calls.kind_in_mark, marks, repeat(_NAME))
+        found.update(
+            (handle, mark) for handle, mark, is_name in zip(marked, marks, are_names, strict=True) if is_name > 0
+        )
     return found
 
 
