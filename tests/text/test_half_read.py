@@ -1,5 +1,7 @@
 """Rows of which a part alone would be trained on: refused by every door, and what takes the right part."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from wdstream.errors import RowError
 from wdstream.nodes.as_page import as_page
 from wdstream.records import ImageSegment, TextSegment, TurnSegment
 from wdstream.shards.page_members import page_from_members
+from wdstream.shards.samples.told import reading_of_sample
 from wdstream.text.maps.field_map import FieldMap
+from wdstream.text.maps.readings import RowReadings
 from wdstream.text.row_forms import Row, RowRules, read_row
 
 IMAGE = b"\x89PNG\r\n\x1a\n"
@@ -115,10 +119,108 @@ def test_a_part_of_a_page_without_its_image(place: dict[str, object]) -> None:
         {"page_idx": 3},
         {"element_id": 3},
         {"quads": [True, False, True, True]},
+        {"box": [30, 20, 10, 2], "weight": 2},  # parcels, shelves, furniture
+        {"boxes": [1, 2, 3, 4, 5]},
+        {"boxes": [4, 4, 2, 2]},
+        {"x": 1, "y": 2, "width": 3, "height": 4},
+        {"left": 1, "top": 2, "width": 3, "height": 4, "material": "oak"},
+        {"left": 2, "right": 3, "top": 4, "bottom": 5},
+        {"box": {"width": 1, "height": 2, "top": 1, "left": 2}},
+        {"bounding_box": [1, 2, 3, 4, 5, 6]},
+        {"boundingBox": {"x": 1, "y": 2, "z": 3, "w": 4, "h": 1}},
+        {"box": [1, 2, 3, 4, 5]},  # of a plot
+        {"xmin": -10, "xmax": 10, "ymin": -10, "ymax": 10},
+        {"x1": 10, "y1": 8.04, "x2": 10, "y2": 9.14},
+        {"quad": [1, 2, 3, 4]},
+        {"boxes": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]},
+        {"boxes": [[0, 1, 0, 2, 3], [1, 0, 0, 0, 1]]},
+        {"window": {"x": 0, "y": 0, "width": 800, "height": 600}},
+        {"margins": {"left": 72, "top": 72, "right": 72, "bottom": 72}},
+        {"players": [{"name": "a", "x": 1, "y": 2, "w": 1, "h": 2}]},
+        {"bbox": [7.294, 46.919, 7.495, 46.990], "title": "Bern"},  # in the world
+        {"bbox": [-74.259, 40.477, -73.700, 40.917]},
+        {"bbox": "-74.259,40.477,-73.700,40.917"},
+        {"bbox": [5.9, 45.8, 10.5, 47.8], "countries": ["CH"]},
+        {"polygon": [[600000, 200000], [600010, 200000], [600010, 200010]], "epsg": 2056},
+        {"polygon": [[7.123, 46.123], [7.223, 46.123], [7.223, 46.223]]},
+        {"page_idx": 12, "type": "chapter"},
+        {"element_id": "sku1", "type": "product"},
+        {"element_id": 2, "type": "Noble gas", "metadata": {}},
+        {"url": "http://x/p.html", "status": "failed_to_parse"},
+        {"box": [10**400, 1, 2, 3, 4.5, 5, 6, 7]},
+        {"bbox": [float("nan")] * 4},
     ],
 )
 def test_what_is_no_place_on_a_page(fields: dict[str, object]) -> None:
     assert row({"text": "a text", **fields}).images == ()
+    assert as_page({"text": "a text", **fields}).images == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"polygon": [[0, 0], [4, 0], [4, 3]]},
+        {"elements": [{"tag": "a", "bbox": [1, 2, 3, 4]}]},
+        {"xmin": 0, "ymin": 0, "xmax": 10, "ymax": 10},
+    ],
+)
+def test_chats_may_be_of_shapes(fields: dict[str, object]) -> None:
+    chat = {"question": "What is its area?", "answer": "6"}
+    assert len(row({**chat, **fields}).segments) == 4
+    with pytest.raises(RowError, match="field 'bbox' says where on a page"):
+        row({**chat, "bbox": [1, 2, 3, 4]})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bbox": [10, 20, 30, 40]},
+        {"bbox": [[10, 20, 30, 40]]},
+        {"bbox": "[10, 20, 30, 40]"},
+        {"bbox": "10 20 30 40"},
+        {"bounding_box": {"x": 10, "y": 20, "width": 30, "height": 40}},
+        {"box": np.array([0, 20, 30, 40])},
+        {"xmin": 10, "ymin": 20, "xmax": 30, "ymax": 40},
+        {"x": 10, "y": 20, "width": 30, "height": 40},
+    ],
+)
+def test_one_box_in_an_image_is_said(fields: dict[str, object]) -> None:
+    """Rows of words or regions have the whole image: nothing said that it is trained on with their text alone."""
+    field = next(iter(fields))
+    readings = RowReadings()
+    readings.add("a.jsonl", row({"image": IMAGE, "text": "one word", **fields}).reading)
+    said = (
+        "warning: 1 texts are trained on as the text of their whole image, and "
+        f"'{field}' has one box in it: if they are of that alone, crop the images to it; "
+        f"else make-shards --metadata-field {field} says so"
+    )
+    assert [*readings.lines()][-1] == said
+    metadata = json.dumps({name: np.asarray(value).tolist() for name, value in fields.items()}).encode()
+    members = {"png": IMAGE, "txt": b"one word", "json": metadata}
+    assert reading_of_sample("k", members, RowRules()).mark == f"a box in {field}"
+    assert not reading_of_sample("k", members, RowRules(metadata_fields=frozenset(fields))).mark
+    assert not row({"image": IMAGE, "text": "one word", **fields}, None, *fields).reading.mark
+    assert not row({"images": [IMAGE] * 2, "text": "one word", **fields}).reading.mark
+    assert not row({"image": IMAGE, "question": "Where?", "answer": "There", **fields}).reading.mark
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bbox": [0, 0, 640, 480]},
+        {"bbox": [[1, 2, 3, 4], [5, 6, 7, 8]], "words": ["a", "b"]},
+        {"objects": {"bbox": [[1, 2, 3, 4]]}},
+        {"layout": [{"bbox": [1, 2, 3, 4]}]},
+        {"cropbox": [1, 2, 595, 842]},
+        {"width": 640, "height": 480},
+        {"box": [12, 13, 14]},
+        {"polygon": [[1, 2], [9, 2], [9, 8]]},
+        {"x": 0, "y": 0, "width": 640, "height": 480},
+        {"bbox": []},
+    ],
+)
+def test_pages_have_boxes_of_their_words(fields: dict[str, object]) -> None:
+    assert not row({"image": IMAGE, "text": "one page", **fields}).reading.mark
 
 
 def test_samples_of_tars_of_places_and_of_images_that_were_not_fetched() -> None:

@@ -19,7 +19,14 @@ YOLO_OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("text", [SROIE, ICDAR, YOLO, *EDGES, *YOLO_OTHERS])
+SPACED = [
+    '390 902 1856 902 1856 1225 390 1225 0 "x"\n',
+    "1 2 30 2 30 40 1 40 plane 0\n5 2 30 2 30 40 5 40 small-car 1\n",
+]
+"""RCTW, DOTA."""
+
+
+@pytest.mark.parametrize("text", [SROIE, ICDAR, YOLO, *EDGES, *YOLO_OTHERS, *SPACED])
 def test_boxes_are_no_text(text: str) -> None:
     what = "has a box in numbers on each line, not the text of a page: write the words alone, in reading order"
     assert other_than_text(text.encode()) == what
@@ -48,6 +55,19 @@ def test_boxes_are_no_text(text: str) -> None:
         '5.1 3.5 1.4 0.2 "setosa"\n4.9 3.0 1.4 0.2 "setosa"',
         '1 21.0 6 160 "Mazda"',
         "10 20 30 40 Hello\n50 60 70 80 World\n",
+        '1914, 1918, 1939, 1945, "wars"',  # numbers that go up
+        '3, 9, 17, 28, "Tuesday"\n1, 5, 12, 33, "Friday"',
+        "0,0,1,0,1,1,0,1,unit square",
+        "-1,-1,1,-1,1,1,-1,1,square",
+        "0 0.25000 0.25000 0.25000 0.25000\n1 0.30000 0.40000 0.10000 0.20000",  # what adds up to one is probable
+        "0 0.20000 0.20000 0.20000 0.20000 0.20000",
+        "0 0.3333 0.3333 0.3333 0.0001\n0 0.2500 0.2500 0.4000 0.1000",
+        "0 0.50000 0.50399 0.50798 0.51197 0.51595 0.51994 0.52392 0.52790 0.53188 0.53586\n"
+        "1 0.84134 0.84375 0.84614 0.84849 0.85083 0.85314 0.85543 0.85769 0.85993 0.86214",  # the normal distribution
+        "10 0.10012 0.20012 0.30012 0.40012 0.50012 0.60012 0.70012 0.80012 0.90012 0.99912",
+        "1 1.00000 0.50000 0.30000 0.20000 0.50000 1.00000 0.12345 0.23456 0.30000 0.12345",
+        "1" * 5000 + " 0.5 0.5 0.2 0.2",
+        "10 20 30 20 30 40 10 40 is no box",
     ],
 )
 def test_numbers_are_texts(text: str) -> None:
@@ -66,13 +86,24 @@ PLACES = [
     "<?xml version='1.0'?>\n<!-- x --><alto xmlns='x'><Layout/></alto>",
     "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>",
     "<!DOCTYPE html><html><body><div class='ocr_page' id='p'></div></body></html>",
+    "level\tpage_num\tblock_num\tpar_num\tline_num\n1\t1\t0\t0\t0\n",
+    '{"shapes": [{"label": "a", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"}], "imagePath": "a.png"}',
+    '[{"left": 1, "top": 2, "width": 3, "height": 4, "text": "a"}]',
+    '{"pages": [{"words": [{"content": "a", "polygon": [1, 2, 9, 2, 9, 8, 1, 8]}]}]}',
+    '{"textAnnotations": [{"description": "a", "boundingPoly": {"vertices": [{"x": 1, "y": 2}, {"x": 9, "y": 2}, '
+    '{"x": 9, "y": 8}]}}]}',
+    '{"form": [{"box": [84, 109, 136, 119], "text": "COMPOUND", "id": 0}]}',
 ]
-"""DocBank, PPOCRLabel, PaddleOCR twice, PP-Structure, djvused, Total-Text, CTW1500, and XML by the name of a text."""
+"""DocBank, PPOCRLabel, PaddleOCR twice, PP-Structure, djvused, Total-Text, CTW1500, XML and tesseract's table by the
+name of a text; labelme, OCR of PDFs, Azure, Google, FUNSD."""
 
 
 @pytest.mark.parametrize("text", PLACES)
 def test_words_with_their_places_are_no_text(text: str) -> None:
-    what = "has places in numbers next to its words, and is not the text of a page: write the words alone, in order"
+    what = (
+        "has places in numbers next to its words, and is not the text of a page: write the words alone, in order "
+        "(where a model shall write the places, too: image and text in a row of a .jsonl)"
+    )
     assert other_than_text(text.encode()) == what
 
 
@@ -97,6 +128,24 @@ def test_words_with_their_places_are_no_text(text: str) -> None:
         "<html><body><p class='ocr_line'>hi</p></body></html>",
         "<annotation>hi</annotation>",
         "#### A title\n1,2,3,4,#### no",
+        '{"title": "Sales", "series": [{"name": "a", "points": [12, 15, 18]}]}',  # charts
+        '{"series": [{"label": "a", "points": [[1, 2], [3, 4.5]]}]}',
+        '{"title": "A box plot", "label": "a", "box": [1, 2, 3, 4, 5]}',
+        '{"description": "Swiss map", "bbox": [5.9, 45.8, 10.5, 47.8], "features": []}',
+        '{"text": "Bern", "bbox": [7.294, 46.919, 7.495, 46.990]}',
+        '{"graph": "K4", "vertices": [1, 2, 3, 4], "edges": [[1, 2]]}',
+        '{"polygon": [[0, 0], [4, 0], [4, 3]], "area": 6}',
+        '{"poly": [1, -3, 2, 4, 5, 6]}',
+        "{'poly': [1, 2, 1]}",
+        '{"team": "A", "points": [3, 1, 0]}',
+        '{"a": 1, "points": [1]}\n{"a": 2, "points": [2]}',
+        '{"swagger": "2.0", "example": {"bbox": [1, 2, 3, 4]}}',
+        '{"gt_parse": {"menu": [{"nm": "A"}]}}',
+        '[{"bbox_2d": [1, 2, 3, 4], "label": "cat"}]',
+        "<h1>VOC</h1><p>The box is in <bndbox> of the file</p>",
+        "<p>pages of hOCR have class='ocr_page'</p>",
+        '{"box": [0, 1, 0, 1], ' * 5000,
+        '{"text": "a", "bbox": ' + "[" * 5000,
     ],
 )
 def test_what_looks_like_places_is_text(text: str) -> None:

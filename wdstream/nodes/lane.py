@@ -216,7 +216,9 @@ class Lane:
             measured = self._measurer(page)
             if self._readings is not None:
                 reading = reading_of_sample(key, sample.members, self._settings.rules)
-                self._readings.add(self._names[sample.url], replace(reading, mark=leading_mark(page.segments)))
+                self._readings.add(
+                    self._names[sample.url], replace(reading, mark=leading_mark(page.segments) or reading.mark)
+                )
         except PageError as error:
             left_out = self.left_out.unfit if isinstance(error, UnfitError) else self.left_out.bad
             left_out.append(Failure(key=key, sample=-1, reason=str(error)))

@@ -8,34 +8,30 @@
 {"text": "72,25,326,25,326,64,72,64,TOTAL\n..."}   boxes of words in place of the text of an image
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from wdstream.errors import RowError
 from wdstream.records import Segment, TextSegment, TurnSegment
 from wdstream.text.characters import short_name
 from wdstream.text.image_names import NAME_WORD
-from wdstream.text.not_text import FETCH_LFS, are_boxes, is_lfs_pointer
+from wdstream.text.not_text import FETCH_LFS, are_boxes, is_lfs_pointer, place_in
 
 _REJECTED = re.compile(r"rejected(_(response|answer|message|image|completion|output|text)s?)?", re.IGNORECASE)
 _CHOSEN = "chosen"
 _QUESTIONS = ("prompt", "question", "instruction", "query", "conversations", "messages")
 _OBJECTS = "objects"
 _MARKS_OF_OBJECTS = ("<bbox>", "<ref-object>")
-_PLACE = re.compile("(?:bbox|box|bounding_?box|quad|polygon|text_region)(?:es|s)?", re.IGNORECASE)
-_SIDES = re.compile("[xylrtbwh]|[xy][0-4]|[xy]_?(?:min|max)|left|top|right|bottom|width|height", re.IGNORECASE)
-_OF_THE_EARTH = re.compile("lat|lon|lng|latitude|longitude|geo|geometry|geojson|place|country|city|map", re.IGNORECASE)
-_LEAST_NUMBERS = 4  # of a box
-_MAX_DEPTH = 4
-_MOST_INSIDE = 2
-_COLUMNS: tuple[tuple[str, ...], ...] = (
-    *(("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom")),
-    *(("left", "top", "width", "height"), ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1")),
-    *(("x", "y", "width", "height"), ("x", "y", "w", "h")),
+_OF_THE_EARTH = re.compile(
+    "lat|lon|lng|latitude|longitude|geo|geometry|geojson|places?|countr(?:y|ies)|cit(?:y|ies)|maps?|district|county|"
+    "osm|wikidata|stac|epsg|crs|srid",
+    re.IGNORECASE,
 )
-"""Names of the sides of a box in fields of their own."""
+_ELEMENT_OF_MINERU = re.compile(
+    "text|title|image|table|(?:interline_)?equation|list|code|chart|header|footer|page_number|aside_text|page_footnote|"
+    "ref_text|discarded|algorithm"
+)
+_NOT_FETCHED = ("failed_to_download", "failed_to_resize")  # by img2dataset
 
 
 def refuse_preferences(fields: Mapping[str, object], metadata_fields: frozenset[str], *, is_mapped: bool) -> None:
@@ -104,11 +100,12 @@ def refuse_half_read(
     texts = [segment.text for segment in segments if isinstance(segment, TextSegment)]
     if any(map(is_lfs_pointer, texts)):
         raise RowError(f"the text {FETCH_LFS}, and make the rows again")
+    is_chat = any(isinstance(segment, TurnSegment) for segment in segments)
     if not has_images:
         refuse_unfetched(rest)
         refuse_named_pdf(rest, metadata_fields)
-        refuse_places(rest)
-    if len(texts) == 1 and not is_mapped and not any(isinstance(segment, TurnSegment) for segment in segments):
+        refuse_places(rest, is_chat=is_chat)
+    if len(texts) == 1 and not is_mapped and not is_chat:
         text = texts[0].lstrip("\ufeff \n")
         if (text[:1].isdigit() or text.startswith("-")) and are_boxes(text):
             raise RowError(
@@ -125,26 +122,29 @@ def refuse_unfetched(fields: Mapping[str, object]) -> None:
         RowError: it says so of itself.
     """
     status = fields.get("status")
-    if isinstance(status, str) and status.startswith("failed_to_") and "url" in fields:
+    if status in _NOT_FETCHED and "url" in fields:
         why = fields.get("error_message")
         raise RowError(
-            f"its image could not be fetched when the set was made: {short_name(status)}"
+            f"its image could not be fetched when the set was made: {status}"
             f"{f' ({short_name(str(why))})' if why else ''}; leave it out"
         )
 
 
-def refuse_places(fields: Mapping[str, object]) -> None:
+def refuse_places(fields: Mapping[str, object], *, is_chat: bool = False) -> None:
     """Check that a row without an image is not a line, block or word of a page.
+
+    Args:
+        fields: that are not used.
+        is_chat: whether its text is turns: these may speak of shapes and windows, and only a box of the row itself says
+            that there was an image.
 
     Raises:
         RowError: names the field that says so.
     """
-    field = _place_in(fields)
+    field = place_in(fields, is_sure=is_chat)
     if field is not None and any(_OF_THE_EARTH.fullmatch(word) for name in fields for word in NAME_WORD.findall(name)):
         return  # a place in the world
-    if field is None and isinstance(fields.get("type"), str):  # MinerU, unstructured
-        is_element = isinstance(fields.get("page_idx"), int) or "element_id" in fields
-        field = next((name for name in ("page_idx", "element_id") if name in fields), None) if is_element else None
+    field = field or _field_of_element(fields)
     if field is not None:
         raise RowError(
             f"field {field!r} says where on a page this text is, and the row has no image: it is a part of what was "
@@ -153,35 +153,14 @@ def refuse_places(fields: Mapping[str, object]) -> None:
         )
 
 
-def _place_in(fields: Mapping[str, object], depth: int = 0) -> str | None:
-    """The field that has a place on a page, or an object, or the first of a list of objects, with one."""
-    for name, value in fields.items():
-        if _PLACE.fullmatch(str(name)) and _is_place(value):
-            return str(name)
-        inner = value[0] if isinstance(value, list | tuple) and value else value
-        if depth < _MOST_INSIDE and isinstance(inner, Mapping) and _place_in(inner, depth + 1) is not None:
-            return str(name)
-    in_columns = (sides for sides in _COLUMNS if all(isinstance(fields.get(side), int | float) for side in sides))
-    return next(in_columns, (None,))[0]
-
-
-def _is_place(value: object, depth: int = 0) -> bool:
-    """Whether a value is a box: four numbers or more, points, an object with sides, or a list of such; also as JSON or
-    an array."""
-    if not depth and isinstance(value, str):
-        with suppress(ValueError, RecursionError):
-            return value[:1] in ("[", "{") and _is_place(json.loads(value))
-        return False
-    value = value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
-    if isinstance(value, Mapping):
-        sides = [key for key, inner in value.items() if _SIDES.fullmatch(str(key)) and isinstance(inner, int | float)]
-        return len(sides) >= _LEAST_NUMBERS
-    if not isinstance(value, list | tuple) or depth > _MAX_DEPTH:
-        return False
-    numbers = [inner for inner in value if isinstance(inner, int | float) and not isinstance(inner, bool)]
-    if len(numbers) == len(value):
-        return len(value) >= (_LEAST_NUMBERS if not depth else 2)
-    return all(_is_place(inner, depth + 1) for inner in value)
+def _field_of_element(fields: Mapping[str, object]) -> str | None:
+    """What says that a row is an element of a page, as MinerU and unstructured write them, by their kinds."""
+    kind, page = fields.get("type"), fields.get("page_idx")
+    if isinstance(kind, str) and isinstance(page, int) and _ELEMENT_OF_MINERU.fullmatch(kind):
+        return "page_idx"
+    # NarrativeText, ListItem: unstructured's are names of classes, and a digest says which
+    is_element = isinstance(kind, str) and kind[:1].isupper() and isinstance(fields.get("element_id"), str)
+    return "element_id" if is_element and isinstance(fields.get("metadata"), Mapping) else None
 
 
 def refuse_marks_of_objects(segments: Sequence[Segment], meta: Mapping[str, object]) -> None:

@@ -62,7 +62,8 @@ _OTHER_MEDIUM = re.compile("(?:video|audio)s?")
 _METADATA_WORD = re.compile(
     "(?:id|size|score|token|tag|label|caption)s?|width|height|shape|hash|md5|sha|phash|count|num|number|total|index|area|"
     "licen[cs]e|description|alt|title|author|credit|date|time|format|mode|mime|type|dpi|resolution|source|quality|"
-    "aesthetic|ratio|aspect|has|meta|metadata|info|attributes?|is|bytes|length|exif|category|categories|class|classes|language|lang|text|ocr|"
+    "aesthetic|ratio|aspect|has|meta|metadata|info|attributes?|is|bytes|length|exif|category|categories|class|classes|"
+    "language|lang|text|ocr|"
     "(?:embed|embedding|emb|vector|vec|feature|feat|logit)s?"
 )
 _FILE_WORD = re.compile(

@@ -40,7 +40,7 @@ from wdstream.text.maps.forms import (
 )
 from wdstream.text.maps.layouts import layout_of
 from wdstream.text.maps.no_form import no_form, without_nulls
-from wdstream.text.maps.readings import RowReading
+from wdstream.text.maps.readings import RowReading, region_mark
 from wdstream.text.messages import ChatLoss, segments_from_content, segments_from_messages
 from wdstream.text.placeholders import split_text
 from wdstream.text.row_fields import (
@@ -124,7 +124,10 @@ class Row:
     @property
     def reading(self) -> RowReading:
         """What reports say of it."""
-        return RowReading(how=self.how, unused=self.unused, has_more_answers=self.num_answers > 1)
+        # A text of turns has more segments, and may speak of a place.
+        is_one_text = len(self.images) == 1 and len(self.segments) == 2 and self.unused
+        mark = region_mark({name: self.meta.get(name) for name in self.unused}) if is_one_text else ""
+        return RowReading(how=self.how, unused=self.unused, has_more_answers=self.num_answers > 1, mark=mark)
 
 
 def read_row(row: Mapping[str, object], rules: RowRules = DEFAULT_RULES, *, held: Sequence[RowImage] = ()) -> Row:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wdstream.text.characters import replace_surrogates, short_name
+from wdstream.text.not_text import region_in
 from wdstream.text.placeholders import MISSING
 
 _FILES_SHOWN = 8
@@ -25,7 +26,7 @@ class RowReading:
         unused: fields that became metadata because they are of no other use.
         has_more_answers: whether its question has answers that are not used.
         mark: a placeholder that its text begins with, or a word for a missing value that is all of it, which is trained
-            on as text (placeholders.py).
+            on as text (placeholders.py); or that of `region_mark`.
         strays: names of files in its tar that are in no sample.
     """
 
@@ -80,6 +81,7 @@ class Strays:
         return found
 
 
+_REGION_MARK = "a box in "
 NO_READING = RowReading()
 """Of a page that is not a row."""
 
@@ -161,9 +163,21 @@ class RowReadings:
         return found
 
 
+def region_mark(fields: Mapping[str, object]) -> str:
+    """The mark of a text of one image where one of its other fields has a box in that: the text may be of it alone."""
+    field = region_in(fields)
+    return "" if field is None else _REGION_MARK + field
+
+
 def marked_as_text(mark: str) -> str:
     """What is said of texts that begin with a placeholder, and whose image is a part of its own; or are a word for a
-    missing value."""
+    missing value; or may be of a place in their image."""
+    if mark.startswith(_REGION_MARK):
+        field = short_name(mark.removeprefix(_REGION_MARK))
+        return (
+            f"are trained on as the text of their whole image, and {field!r} has one box in it: if they are of that "
+            f"alone, crop the images to it; else make-shards --metadata-field {field} says so"
+        )
     if mark in MISSING:
         return (
             f"are {mark} and nothing else, which programs write where a value is missing: leave these rows out, unless "
