@@ -152,6 +152,16 @@ def test_a_table_without_names_of_columns_does_not_lose_its_first_row(folder: Pa
     assert read(folder / "t.csv") == [("t", {"http://purl.org/dc/terms/title": "T"})]
 
 
+def test_line_ends_of_old_macs_are_said(folder: Path) -> None:
+    path = folder / "mac.csv"
+    path.write_bytes(b"file_name,text\ra.jpg,hi\r")
+    assert CsvSource().recognises(path.read_bytes())
+    with pytest.raises(SourceError, match="its lines end in CR alone, as on Macs of old: write LF or CR LF"):
+        CsvSource().survey(path)
+    path.write_bytes(b'file_name,text\na.jpg,"a\rb"\n')
+    assert read(path) == [("a\rb", {})]
+
+
 def test_places_of_records() -> None:
     data = b'image,b\na,"1\n2"\nb,\n"",""\n'
     found = list(find_records(io.BytesIO(data), 0))

@@ -75,6 +75,11 @@ WHERE += (
         {"polygon": [[1, 2], [3, 4], [5, 6], [7, 8]], "text": "x", "confidence": 0.9},
         {"boundingBox": [1, 2, 3, 4, 5, 6, 7, 8], "text": "x"},
         {"bbox": np.array([1, 2, 3, 4]), "text": "x"},
+        {"bbox": [np.int64(1), np.int64(2), np.float32(3), np.int64(4)], "text": "x"},
+        {"boundingPoly": {"vertices": np.array([[1, 2], [9, 2], [9, 8]])}, "text": "x"},
+        {"boundingPoly": {"vertices": [{"x": 1, "y": 2}, {"x": 9, "y": 2}, {"x": 9, "y": 8}]}, "text": "x"},  # Google
+        {"bbox": "1 2 3 4", "text": "x"},
+        {"bbox": "(1,2,3,4)", "text": "x"},
         {"bbox": "[1, 2, 3, 4]", "text": "x"},
         {"left": 1, "top": 2, "width": 3, "height": 4, "conf": 96, "text": "x"},
         {"xmin": 1.5, "ymin": 2, "xmax": 3, "ymax": 4, "text": "x"},
@@ -119,6 +124,8 @@ def test_a_part_of_a_page_without_its_image(place: dict[str, object]) -> None:
         {"page_idx": 3},
         {"element_id": 3},
         {"quads": [True, False, True, True]},
+        {"status": np.array(["a", "b"]), "url": "u"},
+        {"bbox": {"vertices": []}},
         {"box": [30, 20, 10, 2], "weight": 2},  # parcels, shelves, furniture
         {"boxes": [1, 2, 3, 4, 5]},
         {"boxes": [4, 4, 2, 2]},

@@ -89,13 +89,15 @@ PLACES = [
     "level\tpage_num\tblock_num\tpar_num\tline_num\n1\t1\t0\t0\t0\n",
     '{"shapes": [{"label": "a", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"}], "imagePath": "a.png"}',
     '[{"left": 1, "top": 2, "width": 3, "height": 4, "text": "a"}]',
+    "([[1, 2], [3, 2], [3, 4], [1, 4]], 'hi', 0.99)\n([[1, 2], [3, 2], [3, 4], [1, 4]], 'ho', 1.0)\n",
+    "[([[1, 2], [3, 2], [3, 4], [1, 4]], 'hi', 0.99), ([[1, 2], [3, 2], [3, 4], [1, 4]], 'ho', 1e-05)]",
     '{"pages": [{"words": [{"content": "a", "polygon": [1, 2, 9, 2, 9, 8, 1, 8]}]}]}',
     '{"textAnnotations": [{"description": "a", "boundingPoly": {"vertices": [{"x": 1, "y": 2}, {"x": 9, "y": 2}, '
     '{"x": 9, "y": 8}]}}]}',
     '{"form": [{"box": [84, 109, 136, 119], "text": "COMPOUND", "id": 0}]}',
 ]
 """DocBank, PPOCRLabel, PaddleOCR twice, PP-Structure, djvused, Total-Text, CTW1500, XML and tesseract's table by the
-name of a text; labelme, OCR of PDFs, Azure, Google, FUNSD."""
+name of a text; labelme, OCR of PDFs, EasyOCR twice, Azure, Google, FUNSD."""
 
 
 @pytest.mark.parametrize("text", PLACES)
@@ -119,6 +121,7 @@ def test_words_with_their_places_are_no_text(text: str) -> None:
         "(page 3 of 4)",
         "(a) The page 0 0 1 2",
         "x: 1, y: 2",
+        "([[1, 2], [3, 4]], 'two rows')",
         "<html><body>hi</body></html>",
         "<?xml version='1.0'?><note><to>x</to></note>",
         "a\tb\tc\n1\t2\t3\n",

@@ -149,6 +149,9 @@ def read_header(file: BinaryIO) -> CsvHeader:
     most = limits().max_line_bytes
     header = CsvHeader.of(iter(lambda: file.readline(most), b""))
     if header is None:
+        file.seek(0)
+        if b"\r" in file.readline(most).rstrip():
+            raise SourceError("its lines end in CR alone, as on Macs of old: write LF or CR LF")
         raise SourceError(f"its first line names no column of images, such as {', '.join(FILE_NAME_FIELDS[:2])}, image")
     value = next((name for name in header.names if is_link(name) or _is_file_name(name)), None)
     if value is not None and not _num_known(header.names):  # next to `image`, an address is the name of a column

@@ -106,7 +106,7 @@ def refuse_half_read(
         refuse_named_pdf(rest, metadata_fields)
         refuse_places(rest, is_chat=is_chat)
     if len(texts) == 1 and not is_mapped and not is_chat:
-        text = texts[0].lstrip("\ufeff \n")
+        text = texts[0].lstrip("\ufeff \t\r\n")
         if (text[:1].isdigit() or text.startswith("-")) and are_boxes(text):
             raise RowError(
                 "the text has a box in numbers on each line, not the text of a page: write the words alone, in "
@@ -122,7 +122,7 @@ def refuse_unfetched(fields: Mapping[str, object]) -> None:
         RowError: it says so of itself.
     """
     status = fields.get("status")
-    if status in _NOT_FETCHED and "url" in fields:
+    if isinstance(status, str) and status in _NOT_FETCHED and "url" in fields:
         why = fields.get("error_message")
         raise RowError(
             f"its image could not be fetched when the set was made: {status}"

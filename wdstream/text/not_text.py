@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from numbers import Real
 from typing import TypeGuard
 
 from wdstream.text.image_names import NAME_WORD
@@ -37,6 +38,7 @@ _WORDS_WITH_PLACES = (
     ),
     re.compile(r"x: \[\[[\d ]+\]\], y: \[\[[\d ]+\]\],.*"),  # Total-Text
     re.compile(r"\[\[\[\d[^()]*\]\], \(['\"].*['\"], \d(?:\.\d+)?(?:e-\d+)?\)\],?"),  # PaddleOCR, as Python writes it
+    re.compile(r"\[?\(\[\[\d[\d\[\]., -]*\]\], ['\"].*['\"], \d(?:\.\d+)?(?:e-\d+)?\).*"),  # EasyOCR
 )
 """Lines of annotations of words, each form unlike any text that a page shows."""
 _ANNOTATION = re.compile(
@@ -223,8 +225,8 @@ def _opened(value: object) -> object:
 def _is_place(value: object, kind: str, depth: int = 0) -> bool:
     """Whether the value of a field that is named as a `kind` of place is one, or a list of such."""
     if isinstance(value, Mapping):
-        vertices = value.get("vertices") or value.get("normalizedVertices")
-        if vertices:
+        vertices = _opened(value.get("vertices", value.get("normalizedVertices")))
+        if vertices is not None:
             return _is_place(vertices, "outline", depth + 1)
         sides = [name for name, inner in value.items() if _SIDES.fullmatch(str(name)) and _is_number(inner)]
         is_solid = any(_DEEP.fullmatch(str(name)) for name in value)
@@ -258,7 +260,9 @@ def _points(values: Sequence[object]) -> list[_Numbers]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+    if type(value) is bool or not isinstance(value, Real):  # numpy's numbers are real, too
+        return False
+    return bool(-_LARGEST < value < _LARGEST)  # type: ignore[operator]  # typeshed knows no order of Real
 
 
 def _is_of_the_earth(numbers: _Numbers) -> bool:
