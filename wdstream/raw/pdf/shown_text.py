@@ -90,8 +90,8 @@ def _false_names(page: PdfPage, objects: PageObjects, size: Size) -> dict[int, i
     of other scripts are what the picture shows."""
     handles = objects.found_texts.handles
     names = names_of_texts(handles)
-    said = {mark: text_of_name(mark) for mark in {*names.values()}}
-    said = {mark: name for mark, name in said.items() if len(_letters(name)) >= _LEAST_NAMED}
+    said = {mark: _letters(text_of_name(mark)) for mark in {*names.values()}}
+    said = {mark: name for mark, name in said.items() if len(name) >= _LEAST_NAMED and _is_compared(name)}
     if not said:
         return {}
     font_of = dict(zip(handles, map(pdfium_calls().font, handles), strict=True))
@@ -112,17 +112,20 @@ def _false_names(page: PdfPage, objects: PageObjects, size: Size) -> dict[int, i
 
 
 def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+    """The letters and digits of a name or of what is drawn, as far as two are compared."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))[:_MOST_COMPARED]
+
+
+def _is_compared(letters: str) -> bool:
+    return max(letters) < _FIRST_RIGHT_TO_LEFT
 
 
 def _is_other(drawn: str, name: str) -> bool:
-    """Whether what fonts say are other words than a name, as far as both can be compared."""
-    if _NOT_BELIEVED in drawn:
+    """Whether what fonts say are other words than the letters of a name, as far as both can be compared."""
+    letters = "" if _NOT_BELIEVED in drawn else _letters(drawn)
+    if not letters or letters == name or not _is_compared(letters):
         return False
-    drawn, name = _letters(drawn)[:_MOST_COMPARED], _letters(name)[:_MOST_COMPARED]
-    if not drawn or max(drawn + name) >= _FIRST_RIGHT_TO_LEFT:
-        return False
-    return SequenceMatcher(None, drawn, name, autojunk=False).ratio() < _LEAST_ALIKE
+    return SequenceMatcher(None, letters, name, autojunk=False).ratio() < _LEAST_ALIKE
 
 
 def _shown_text(
