@@ -263,6 +263,13 @@ def test_clipping_paths_inside_of_hundreds_of_others_are_not_all_read(
     assert num_edges < 60_000
 
 
+def test_white_text_that_is_a_little_over_the_edge_of_its_ground(tmp_path: Path) -> None:
+    """Its corners above or below are on the paper, which is white, too; but not its sides."""
+    content = line("Gypsy", 40, 100), line("Gypsy", 100, 62.5)
+    found = page_of(tmp_path, f"{SEEN} 30 103 200 13 re f 30 59 200 12 re f 1 g {' '.join(content)}")
+    assert found["text"] == "Seen by all\nGypsy\nGypsy"
+
+
 def test_white_text_on_underscores(tmp_path: Path) -> None:
     found = page_of(tmp_path, f"{SEEN} {line('_____________', 40, 100)} 1 g {line(HIDDEN, 40, 100)}")
     assert (found["text"], found["text_dropped"]) == ("Seen by all\n_____________", {"no contrast": 11})

@@ -20,6 +20,7 @@ _MARGIN = 1
 _AROUND = 3  # pixels
 _MOSTLY = 0.6
 _OUT = np.array([-1, -1, 1, 1], np.float32)
+_SIDEWAYS = np.array([1, 0, 1, 0], np.float32)
 _OF_LETTERS = 0.3
 """Of the columns and rows of a text's box."""
 _MOST_CORNERS = 3
@@ -84,6 +85,9 @@ def is_like_ground(picture: Picture, boxes: Boxes, colours: NDArray[np.int32]) -
     beside = likely[(is_like.sum(axis=1) == _FEWEST_SIDE) & (is_like[:, 0] == is_like[:, 1])]
     if len(beside):  # what begins at one side of a text is an area, or a line under it, which soon ends
         far = _are_like(_corners(picture, boxes[beside], _OUT * _PAST_LINES), colours[beside])
+        middles = boxes[beside]
+        middles[:, 1::2] = middles[:, 1::2].mean(axis=1, keepdims=True)  # what most of it is on is its own ground
+        far &= _are_like(_corners(picture, middles, _OUT * _SIDEWAYS), colours[beside])
         found[beside] = (far & _are_like(corners[beside], colours[beside])).sum(axis=1) == _FEWEST_SIDE
     return found
 

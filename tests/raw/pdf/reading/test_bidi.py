@@ -34,6 +34,8 @@ def read(printed: str, *, from_right: bool = True) -> str:
         ("ףוס ++C ,123 רפסמ", "מספר 123, C++ סוף"),
         ("Use .NET 5 םלוע", "עולם Use .NET 5"),
         ("ףוס x .5 y םלוע", "עולם x .5 y סוף"),
+        ("ףוס [x0 ;a] םלוע", "עולם [x0 ;a] סוף"),
+        ("ףוס [a ;10] םלוע", "עולם [a ;10] סוף"),
     ],
 )
 def test_a_line_is_read_from_the_right(printed: str, wanted: str) -> None:
@@ -66,3 +68,14 @@ def test_brackets_of_the_other_shape_are_right_to_left_text_in_a_latin_line_too(
     printed = [element_of(character) for character in "English with )הקידב( תירבע inside"]
     ordered = logical_order(printed, from_right=False)
     assert "".join(element.text for element, _ in ordered) == "English with עברית (בדיקה) inside"
+
+
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [
+        ("6:149), and its first (as in הל, 2:115", "6:149), and its first (as in לה, 2:115"),
+        ("a name) by a word (in letters) תט (תט are", "a name) by a word (in letters) טת (טת are"),
+    ],
+)
+def test_a_latin_line_may_begin_in_one_bracket_and_end_in_another(printed: str, wanted: str) -> None:
+    assert read(printed, from_right=False) == wanted

@@ -73,7 +73,8 @@ def logical_order(printed: Sequence[Element], *, from_right: bool = True) -> lis
 def _with_right_to_left_runs(printed: Sequence[Element]) -> list[tuple[Element, bool]]:
     """A left-to-right line whose right-to-left runs, from strong letter to strong letter, are read from the right."""
     pairs = partners(printed)
-    kinds = _with_turned_brackets([element.kind for element in printed], printed, pairs)
+    kinds = [element.kind for element in printed]
+    kinds = _with_turned_brackets(kinds, printed, _around_right_to_left(printed, kinds, pairs))
     ordered: list[tuple[Element, bool]] = []
     at = 0
     while at < len(printed):
@@ -87,6 +88,17 @@ def _with_right_to_left_runs(printed: Sequence[Element]) -> list[tuple[Element, 
         ordered += logical_order(printed[first : last + 1])
         at = last + 1
     return ordered
+
+
+def _around_right_to_left(printed: Sequence[Element], kinds: Sequence[str], pairs: dict[int, int]) -> dict[int, int]:
+    """Those of `pairs` that have no letter of the line's own direction inside, and are none as they are printed: a line
+    may begin inside of a bracket and end in another one."""
+    as_printed = _matched(printed, OPENING)
+    return {
+        at: other
+        for at, other in pairs.items()
+        if at not in as_printed and other not in as_printed and "L" not in kinds[min(at, other) : max(at, other)]
+    }
 
 
 def _with_turned_brackets(kinds: list[str], printed: Sequence[Element], pairs: dict[int, int]) -> list[str]:
@@ -179,8 +191,15 @@ def _end_of_run(printed: Sequence[Element], kinds: Sequence[str], pairs: dict[in
 
 def _ends_right_to_left(printed: Sequence[Element], last: int, at: int) -> bool:
     """Whether a space and a sign are between two letters or numbers as between the end and the begin of a sentence that
-    is read from the right (`Then .2024`): Latin text has the sign before the space, but for `.5` and `.NET`."""
+    is read from the right (`Then .2024`): Latin text has the sign before the space, but for `.5` and `.NET`.
+
+    Not between names in a formula (`[a; x0]`), one letter each: these may have more room before the sign than after it.
+    """
     if at != last + 3 or printed[last + 1].kind != "WS":
+        return False
+    if last == 0 or printed[last - 1].kind == "WS" or printed[last - 1].text in MIRROR:
+        return False
+    if at + 1 == len(printed) or printed[at + 1].kind != printed[at].kind:
         return False
     sign = printed[last + 2].text
     is_year = sign == "." and [element.kind for element in printed[at : at + 4]] == ["EN"] * 4

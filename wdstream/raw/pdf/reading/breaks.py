@@ -374,10 +374,12 @@ def _postscript_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> tuple[_Nu
     is_text &= codes >= _FIRST_LETTER
     spaces = np.flatnonzero((codes[1:-1] == _SPACE) & is_text[:-2] & is_text[2:]) + 1
     gaps = np.full(len(codes), np.inf)  # from each to the next, of the height
+    is_line = np.zeros(len(codes), np.bool_)  # cells of other fonts are of other heights, be they of the same line
     for first, second in ((numbers, numbers + 1), (spaces - 1, spaces + 1)):
-        is_line = np.abs(cells[second, 1] - cells[first, 1]) < _LEVEL * heights[first]
-        gaps[first] = np.where(is_line, (cells[second, 0] - cells[first, 2]) / heights[first], np.inf)
+        is_line[first] = np.abs(cells[second, 1] - cells[first, 1]) < _LEVEL * heights[first]
+        gaps[first] = (cells[second, 0] - cells[first, 2]) / heights[first]
     around = np.minimum(np.abs(gaps[numbers - 1]), np.abs(gaps[np.minimum(numbers + 1, len(codes) - 1)]))
-    spaces = spaces[np.abs(gaps[spaces - 1]) < _NO_SPACE]
-    lost = numbers[(gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED) & (around < _NO_SPACE)] + 1
+    spaces = spaces[is_line[spaces - 1] & (np.abs(gaps[spaces - 1]) < _NO_SPACE)]
+    is_apart = is_line[numbers] & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED)
+    lost = numbers[is_apart & (around < _NO_SPACE)] + 1
     return lost, spaces[~layer.are_put_in(spaces)]
