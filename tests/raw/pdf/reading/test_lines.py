@@ -28,6 +28,9 @@ def shown(path: Path, content: str) -> str:
         (paragraph("\311", "t\351 comme", "hiver"), "Été comme\nhiver"),
         (paragraph("A", "dog ran off, no", "other dog did"), "A dog ran off, no\nother dog did"),
         (paragraph("A", "fter that no dog", "was seen"), "After that no dog\nwas seen"),
+        (paragraph("A", " cat ran off,", "no dog did"), "A cat ran off,\nno dog did"),
+        (paragraph("\311", " un cane che", "corre", x=74), "É un cane che\ncorre"),
+        (line("A", 40, 128, 48) + line("cat ran", 82, 150) + line("off", 78, 132), "A cat ran\noff"),
         (paragraph("I", "t was seen", "again", x=56), "It was seen\nagain"),
         (line("Of dogs", 40, 180, 18) + paragraph("O", "nce upon a", "time", y=140), "Of dogs\nOnce upon a\ntime"),
         (

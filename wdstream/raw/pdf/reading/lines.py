@@ -31,6 +31,9 @@ _REACH = 6  # how many lines away the parts of one line are looked for
 _INITIAL, _NEXT_TO_INITIAL = 1.6, 1.2  # times as high as the lines next to it; of their height, how far these are away
 _INITIAL_WIDTH, _MOST_INITIALS = 2.5, 8  # of its height, with a quote before it; of a page, that are looked at
 _NEAR_INITIAL = 0.3  # of their height: how far they may reach under the slope of an A, or before the foot of an L
+_INDENTED = (
+    0.15  # of their height: how much further the first line begins than the next one, after a word of one letter
+)
 _NO_CUT = (-np.inf, -np.inf, np.inf, np.inf)
 _AT_EDGE = 1.0  # pixels: how far over the edge of a clipping path a text may be that is next to it
 _WORDS_OF_A_LETTER = frozenset("AIO")
@@ -209,9 +212,18 @@ def place_initials(characters: PageCharacters, keep: NDArray[np.bool_]) -> tuple
         near = _next_to(boxes, boxes[number], heights)
         if len(near) < 2 or not (word := _begun_word(characters.codes, int(firsts[near[0]]))):
             continue
-        is_apart = text in _WORDS_OF_A_LETTER and len(word) > 1 and words[word] > 1
-        order = _moved(order, lines[number].tolist(), int(firsts[near[0]]), is_printed, is_apart=is_apart)
+        first, second = near[:2]
+        is_indented = bool(boxes[first, 0] - boxes[second, 0] > _INDENTED * heights[first])
+        is_apart = is_indented or _begins_with_space(characters, int(firsts[first]))
+        is_apart = is_apart or (text in _WORDS_OF_A_LETTER and len(word) > 1 and words[word] > 1)
+        order = _moved(order, lines[number].tolist(), int(firsts[first]), is_printed, is_apart=is_apart)
     return reordered(characters, keep, order)
+
+
+def _begins_with_space(characters: PageCharacters, start: int) -> bool:
+    """Whether the file has a space before a character in the same text, as after an initial that is a word."""
+    owners = characters.object_number
+    return bool(start > 0 and characters.codes[start - 1] == _SPACE and owners[start - 1] == owners[start])
 
 
 def _is_initial(text: str) -> bool:
