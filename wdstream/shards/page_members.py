@@ -170,7 +170,8 @@ def _page(
     """A page: one image at most, and `txt`."""
     if parts.are_numbered or len(parts.images) > 1:
         raise _several_images(key, members)
-    text = text_of_part(key, members[TEXT_EXTENSION], text_chars, is_own=is_own, meta=meta)
+    data, is_chosen = members[TEXT_EXTENSION], declared_fields(meta) is not None
+    text = text_of_part(key, data, text_chars, is_own=is_own, is_chosen=is_chosen, meta=meta)
     if not is_own or not parts.images:
         try:
             _refuse_lost_images(members, parts, meta, [text], is_own=is_own)
@@ -313,6 +314,8 @@ def _check_is_read(page: Page, members: Mapping[str, bytes], extensions: Sequenc
         return
     parts = SampleParts(images=extensions, has_order=True, others=())  # as `sort_parts` finds them
     is_own = is_row_of_ours(page.meta)
+    if not is_own:  # a text of places, of a field of json or by a map
+        text_of_part(page.key, members[TEXT_EXTENSION], None, is_own=False, meta=page.meta)
     if not is_own or not parts.images:
         texts = [segment.text for segment in page.segments if isinstance(segment, TextSegment)]
         _refuse_lost_images(members, parts, page.meta, texts or [""], is_own=is_own)

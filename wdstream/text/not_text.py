@@ -68,7 +68,7 @@ _PLACE = re.compile(
     r"(?:es|s)?",
     re.IGNORECASE,
 )
-"""Names of fields with a place: what is called a box or a quad may be of cardboard, or numbers of any kind."""
+"""Names of fields with a place; what is called a box may be of cardboard, a quad four numbers of any kind."""
 _SIDES = re.compile("[xylrtbwh]|[xy][0-4]|[xy]_?(?:min|max)|left|top|right|bottom|width|height", re.IGNORECASE)
 _DEEP = re.compile("z|z[0-4]|z_?(?:min|max)|depth|length", re.IGNORECASE)
 _MAX_DEPTH, _MOST_INSIDE = 4, 2
@@ -94,15 +94,16 @@ _DEGREES, _FEW_DEGREES = 180, 5
 _LARGEST = 1e9  # of a number that is a place
 
 
-def other_than_text(data: bytes) -> str | None:
+def other_than_text(data: bytes, *, may_be_places: bool = False) -> str | None:
     """What the bytes of a text file are where they are surely no text of a page, to be said after its name; None for a
-    text: UTF-16, whose bytes may all be UTF-8; a pointer to the file; boxes around objects or words.
-    """
+    text: UTF-16, whose bytes may all be UTF-8; a pointer to the file; boxes around things or words, if not wanted."""
     if data.startswith(LFS_POINTER) and len(data) < LFS_POINTER_BYTES:
         return FETCH_LFS
     if data.startswith(_UTF16_MARKS) or _is_utf16(data):
         return "is UTF-16, or no text: write it as UTF-8"
     head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if may_be_places:
+        return None
     if (head[:1].isdigit() or head.startswith(b"-")) and are_boxes(data.decode("utf-8-sig", "replace")):
         return "has a box in numbers on each line, not the text of a page: write the words alone, in reading order"
     if (head[:1] in b"[({<x" or b"\t" in head or b",####" in head) and has_places(data.decode("utf-8-sig", "replace")):

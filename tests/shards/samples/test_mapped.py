@@ -7,7 +7,7 @@ import pytest
 
 from wdstream.errors import RowError
 from wdstream.records import ImageSegment, Page, TextSegment
-from wdstream.shards.page_members import page_from_members
+from wdstream.shards.page_members import members_from_page, page_from_members
 from wdstream.shards.samples.mapped import mapped_page
 from wdstream.text.maps.field_map import MapText
 from wdstream.text.row_forms import DEFAULT_RULES, rules_with_map
@@ -78,6 +78,30 @@ def test_samples_that_do_not_fit(given: MapText, members: dict[str, bytes], reas
     with pytest.raises(RowError) as caught:
         read(given, members)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'[{"bbox": [1, 2, 3, 4], "category": "Text", "text": "x"}]',
+        b"72,25,326,25,326,64,72,64,TOTAL\n",
+        b"0 0.481719 0.634028 0.690625 0.713278\n",
+    ],
+)
+def test_a_text_of_places_is_read_where_a_map_names_it(text: bytes) -> None:
+    """Some models are to write where words are; without a map such a text is an annotation."""
+    members = {"png": PNG, "txt": text}
+    page = read("image=png,text=txt", members)
+    assert page.segments[1] == TextSegment(text=text.decode().rstrip())
+    assert page_from_members("k", members_from_page(page, ["png"])).segments == page.segments
+    page = page_from_members("k", sample({"text": text.decode()}, png=PNG)) if text.startswith(b"[") else page
+    assert page_from_members("k", members_from_page(page, ["png"])).segments == page.segments
+    for rules in (DEFAULT_RULES, rules_with_map(DEFAULT_RULES, "image=png")):
+        with pytest.raises(RowError, match="or say with the map text=txt that it is wanted"):
+            page_from_members("k", members, rules=rules)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    with pytest.raises(RowError, match=r"fetch it with `git lfs pull`\Z"):
+        read("image=png,text=txt", {"png": PNG, "txt": pointer})
 
 
 def test_what_is_said_of_a_sample() -> None:

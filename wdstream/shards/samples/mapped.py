@@ -57,7 +57,9 @@ def _mapped(key: str, members: Mapping[str, bytes], taken: Taken, rules: RowRule
     if not rules.field_map.has_text and TEXT_EXTENSION in parts:
         found["text"] = members[TEXT_EXTENSION]
         parts.remove(TEXT_EXTENSION)
-    taken = replace(taken, fields=_with_text(key, taken.fields), rest=_with_text(key, found))
+    is_chosen = rules.field_map.has_text and not rules.field_map.preset
+    fields = _with_text(key, taken.fields, is_chosen=is_chosen)
+    taken = replace(taken, fields=fields, rest=_with_text(key, found))
     read = read_taken(taken, rules, held=() if "images" in taken.fields else held, brings_images=bool(held))
     used = held_images(read.images, held)
     _refuse_unused(held, used, f"{rules.field_map}")
@@ -98,7 +100,9 @@ def _metadata_text(data: bytes) -> str | None:
         return None
 
 
-def _with_text(key: str, fields: Mapping[str, object]) -> dict[str, object]:
+def _with_text(key: str, fields: Mapping[str, object], *, is_chosen: bool = False) -> dict[str, object]:
     """Fields whose text, where it is a part, is read as any text file is."""
     text = fields.get("text")
-    return {**fields, "text": text_of_part(key, text, None, is_own=False)} if isinstance(text, bytes) else {**fields}
+    if not isinstance(text, bytes):
+        return {**fields}
+    return {**fields, "text": text_of_part(key, text, None, is_own=False, is_chosen=is_chosen)}

@@ -34,11 +34,22 @@ def json_of_part(key: str, members: Mapping[str, bytes]) -> dict[str, object] | 
 
 
 def text_of_part(
-    key: str, data: bytes, text_chars: int | None, *, is_own: bool, meta: Mapping[str, object] | None = None
+    key: str,
+    data: bytes,
+    text_chars: int | None,
+    *,
+    is_own: bool,
+    is_chosen: bool = False,
+    meta: Mapping[str, object] | None = None,
 ) -> str:
-    """The text of a page. One of which metadata say what wrote it (a PDF, OCR) is not an annotation."""
-    if not is_own and not isinstance((meta or {}).get(TEXT_FROM), str) and (what := other_than_text(data)) is not None:
-        raise RowError(f"sample {key!r}: its text {what}")
+    """The text of a page. One of which metadata say what wrote it (a PDF, OCR) is not an annotation; one that somebody
+    chose by a map may be: places of words are what some models are to write."""
+    if not is_own and not isinstance((meta or {}).get(TEXT_FROM), str):
+        what = other_than_text(data, may_be_places=is_chosen)
+        if what is not None:
+            is_of_places = other_than_text(data, may_be_places=True) is None
+            advice = f", or say with the map text={TEXT_EXTENSION} that it is wanted" if is_of_places else ""
+            raise RowError(f"sample {key!r}: its text {what}{advice}")
     try:
         stored = data.decode("utf-8")
     except UnicodeDecodeError as error:
