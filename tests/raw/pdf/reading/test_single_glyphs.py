@@ -150,7 +150,7 @@ def test_spaces_that_are_the_kerning_of_ghostscript_are_not_in_words(tmp_path: P
     """Word spacing below 0 leaves nothing of the space in `PA TTERN`; a narrow one of a justified line is wider."""
     content = "BT /F 10 Tf -0.9 Tc -1.6 Tw 40 150 Td (PA T) Tj 0 Tc 0 Tw 18.2 0 Td (TERN of words) Tj ET\n"
     content += "BT /F 10 Tf -0.8 Tw 40 100 Td (set in narrow lines) Tj ET\n"
-    content += "BT /F 10 Tf 40 60 Td (f) Tj 2 Ts (o) Tj 0 Ts 2.3 Tc (xy) Tj 0 Tc ET"  # after a letter that is higher
+    content += "BT /F 10 Tf 40 60 Td (f) Tj /C 10 Tf 2 Ts (o) Tj /F 10 Tf 0 Ts 2.3 Tc (xy) Tj ET"
     path = write_pdf(tmp_path / "x.pdf", content, objects={10: "<</Producer(GPL Ghostscript 10.00.0)>>"})
     path.write_bytes(path.read_bytes().replace(b"trailer<<", b"trailer<</Info 10 0 R"))
     assert text_of(read(path)) == "PATTERN of words\nset in narrow lines\nfox y"

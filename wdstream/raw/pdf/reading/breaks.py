@@ -40,6 +40,7 @@ _CELLS = 0.5  # of the height: letters that are set apart in one word are nearer
 _LEAST_APART, _KERNED, _MOST_KERNED, _MOST_BETWEEN = 0.08, 0.05, 0.13, 0.8
 """Of the line's height: gaps of letters set apart; by how much kerning changes few of them, and one; spaces."""
 _EVENLY, _LETTERS = 0.75, 2.5  # share of such gaps that kerning leaves; letters of a word of a title, on average
+_SAME_LINE = 0.01  # of its height: how much higher or lower another one of the same font is
 _HIDDEN, _NO_SPACE = 0.18, 0.1  # of the height of a glyph's cell: gaps that are spaces; those of the letters around
 _NEAR = 0.3  # of the em: how far glyphs of one cluster are apart
 _LEAST = 0.1  # pixels
@@ -374,12 +375,15 @@ def _postscript_spaces(layer: TextLayer, codes: NDArray[np.uint32]) -> tuple[_Nu
     is_text &= codes >= _FIRST_LETTER
     spaces = np.flatnonzero((codes[1:-1] == _SPACE) & is_text[:-2] & is_text[2:]) + 1
     gaps = np.full(len(codes), np.inf)  # from each to the next, of the height
-    is_line = np.zeros(len(codes), np.bool_)  # cells of other fonts are of other heights, be they of the same line
+    is_line = np.zeros(len(codes), np.bool_)
     for first, second in ((numbers, numbers + 1), (spaces - 1, spaces + 1)):
         is_line[first] = np.abs(cells[second, 1] - cells[first, 1]) < _LEVEL * heights[first]
         gaps[first] = (cells[second, 0] - cells[first, 2]) / heights[first]
-    around = np.minimum(np.abs(gaps[numbers - 1]), np.abs(gaps[np.minimum(numbers + 1, len(codes) - 1)]))
     spaces = spaces[is_line[spaces - 1] & (np.abs(gaps[spaces - 1]) < _NO_SPACE)]
-    is_apart = is_line[numbers] & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED)
-    lost = numbers[is_apart & (around < _NO_SPACE)] + 1
+    apart = numbers[is_line[numbers] & (gaps[numbers] > _HIDDEN) & (gaps[numbers] < _TABBED)]
+    beside = np.stack([apart - 1, np.minimum(apart + 1, len(codes) - 1)])
+    are_close = np.abs(gaps[beside]) < _NO_SPACE
+    # Next to a letter of another font, lines are of another height; cells of a bitmap font are the ink of each glyph.
+    are_close &= is_line[beside] | (np.abs(heights[apart] - heights[apart + 1]) < _SAME_LINE * heights[apart])
+    lost = apart[are_close.any(axis=0)] + 1
     return lost, spaces[~layer.are_put_in(spaces)]
