@@ -31,9 +31,8 @@ _REACH = 6  # how many lines away the parts of one line are looked for
 _INITIAL, _NEXT_TO_INITIAL = 1.6, 1.2  # times as high as the lines next to it; of their height, how far these are away
 _INITIAL_WIDTH, _MOST_INITIALS = 2.5, 8  # of its height, with a quote before it; of a page, that are looked at
 _NEAR_INITIAL = 0.3  # of their height: how far they may reach under the slope of an A, or before the foot of an L
-_INDENTED = (
-    0.15  # of their height: how much further the first line begins than the next one, after a word of one letter
-)
+_INDENTED = 0.15  # of their height: how much further the first of them begins, after a word of one letter
+_LEADING = 2.0  # of the height of a line: how far the next one is below it
 _NO_CUT = (-np.inf, -np.inf, np.inf, np.inf)
 _AT_EDGE = 1.0  # pixels: how far over the edge of a clipping path a text may be that is next to it
 _WORDS_OF_A_LETTER = frozenset("AIO")
@@ -212,12 +211,23 @@ def place_initials(characters: PageCharacters, keep: NDArray[np.bool_]) -> tuple
         near = _next_to(boxes, boxes[number], heights)
         if len(near) < 2 or not (word := _begun_word(characters.codes, int(firsts[near[0]]))):
             continue
+        if not _runs_on_under(boxes, boxes[number], boxes[near[-1]], heights):
+            continue
         first, second = near[:2]
         is_indented = bool(boxes[first, 0] - boxes[second, 0] > _INDENTED * heights[first])
         is_apart = is_indented or _begins_with_space(characters, int(firsts[first]))
         is_apart = is_apart or (text in _WORDS_OF_A_LETTER and len(word) > 1 and words[word] > 1)
         order = _moved(order, lines[number].tolist(), int(firsts[first]), is_printed, is_apart=is_apart)
     return reordered(characters, keep, order)
+
+
+def _runs_on_under(boxes: Boxes, initial: Boxes, last: Boxes, heights: NDArray[np.float32]) -> bool:
+    """Whether one of (k, 4) boxes, of lines of these heights, begins under an initial (4,), next after the last line
+    that is next to it, (4,): a list next to a large letter ends there."""
+    height = last[3] - last[1]
+    is_under = (np.abs(boxes[:, 0] - initial[0]) < height) & (boxes[:, 1] > (last[1] + last[3]) / 2)
+    is_under &= (boxes[:, 1] < last[3] + _LEADING * height) & (heights * _INITIAL < initial[3] - initial[1])
+    return bool(is_under.any())
 
 
 def _begins_with_space(characters: PageCharacters, start: int) -> bool:
