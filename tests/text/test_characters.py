@@ -28,7 +28,7 @@ from wdstream.text.characters import (
         ("lone \ud800 and \udfff", "lone \ufffd and \ufffd"),
         ("שלום \u200f سلام\u200c‌ها", "שלום \u200f سلام\u200c‌ها"),
         ("ﬁnal oﬀer, eﬃcient ﬆ", "final offer, efficient st"),
-        ("\u2f47本語の\u2f42章、\u2ed1い\u2edd事、\u2ee2\u2ed4", "日本語の文章、長い食事、马门"),  # radicals
+        ("\u2f47, \u2ed1, \u2ee2", "\u2f47, \u2ed1, \u2ee2"),  # whoever writes radicals means them
         ("\ufe8e\ufefb\ufeb3 \ufb2a", "\u0627\u0644\u0627\u0633 \u05e9\u05c1"),
         ("\ufd3e\u0661\ufd3f \ufdfa \ufdfc", "\ufd3e\u0661\ufd3f \ufdfa \ufdfc"),  # brackets and signs stay
         ("hy\u00adphen\u00ad\nated\u00ad \r\nword\u00ad", "hyphen-\nated-\nword-"),

@@ -15,18 +15,8 @@ _OTHER_LINE_END = re.compile("[\x0b\x0c\u2028\u2029]")
 _LAST_OF_PLANES = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
 _CONTROL = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
 _SOFT_HYPHEN_AT_LINE_END = re.compile("\u00ad+(?=[ \t\u00a0]*(?:[\r\n\x0b\x0c\u2028\u2029]|$))")
-# Latin and Armenian ligatures, Hebrew and Arabic presentation forms, radicals of Han letters that are letters, too, and
-# print alike: many fonts have one glyph for both, and programs name the radical. Signs that stand for a phrase stay.
-_RADICALS = dict(
-    zip(
-        "⺠⻁⻄⻅⻆⻋⻑⻓⻔⻘⻙⻚⻛⻜⻝⻢⻣⻤⻥⻦⻧⻨⻩⻪⻫⻬⻭⻮⻯⻰⻱⻲",
-        "民虎西见角车長长门青韦页风飞食马骨鬼鱼鸟卤麦黄黾斉齐歯齿竜龙龜亀",
-        strict=True,
-    )
-)
-_FORMS = re.compile(
-    f"[{''.join(_RADICALS)}\u2e9f\u2ef3\u2f00-\u2fd5\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]"
-)
+# Latin and Armenian ligatures, Hebrew and Arabic presentation forms; signs that stand for a phrase or a currency stay.
+_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdf9\ufe70-\ufefc]")
 _BLANKS = " \t\u00a0"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNREADABLE_CATEGORIES = frozenset({"Cc", "Cn", "Co", "Cs"})
@@ -64,8 +54,8 @@ def normalise_text(text: str) -> str:
 
     A hyphen mark at a line end becomes a hyphen and a line end; CR LF, CR, form feed and the Unicode separators become
     a newline; other control characters, byte order marks and space before a line end go; lone surrogates become U+FFFD;
-    empty lines at both ends go. Ligatures, presentation forms and radicals become letters; a soft hyphen becomes a
-    hyphen at a line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
+    empty lines at both ends go. Ligatures and presentation forms become letters; a soft hyphen becomes a hyphen at a
+    line end, where it is drawn, and goes elsewhere. Applying it twice changes nothing more.
     """
     if text.isascii():
         plain = text.replace("\r\n", "\n")
@@ -93,12 +83,8 @@ def normalise_text(text: str) -> str:
 
 
 def plain_letters(text: str) -> str:
-    """Ligatures (`ﬁ`), presentation forms of Hebrew and Arabic, and radicals (`⽇`) as the letters that they show."""
-    return _FORMS.sub(lambda form: _RADICALS.get(form[0]) or _plain(form[0]), text)
-
-
-def _plain(form: str) -> str:
-    return unicodedata.normalize("NFKC", form).strip() or form
+    """Ligatures (`ﬁ`) and presentation forms of Hebrew and Arabic as the letters that they show."""
+    return _FORMS.sub(lambda form: unicodedata.normalize("NFKC", form[0]).strip() or form[0], text)
 
 
 def unreadable_share(text: str) -> float:

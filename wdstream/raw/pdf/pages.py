@@ -1,6 +1,7 @@
 """Pages of a PDF as samples: drawn to JPEG, with the text of their text layer or of a file."""
 
 import re
+import unicodedata
 from contextlib import ExitStack
 
 from wdstream.errors import SourceError
@@ -18,6 +19,14 @@ from wdstream.text.characters import kinds_of, normalise_text, replace_surrogate
 
 _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that turn what follows: nothing is drawn for them, and the letters of a picture are where they are drawn."""
+
+_OTHER_RADICALS = str.maketrans(
+    "⺠⻁⻄⻅⻆⻋⻑⻓⻔⻘⻙⻚⻛⻜⻝⻢⻣⻤⻥⻦⻧⻨⻩⻪⻫⻬⻭⻮⻯⻰⻱⻲",
+    "民虎西见角车長长门青韦页风飞食马骨鬼鱼鸟卤麦黄黾斉齐歯齿竜龙龜亀",
+)
+_RADICALS = re.compile("[\u2e80-\u2fd5]")
+"""Of Han letters. Many fonts have one glyph for such a radical and the letter that is printed alike, and programs name
+the radical. Whoever writes a text means what he writes, so those of texts stay."""
 
 
 class PdfReader:
@@ -137,6 +146,8 @@ class PdfReader:
             )
         if _DIRECTIONS.search(kinds_of(text)):
             text = _DIRECTIONS.sub("", text)
+        if _RADICALS.search(kinds_of(text)):
+            text = _RADICALS.sub(lambda sign: unicodedata.normalize("NFKC", sign[0]), text.translate(_OTHER_RADICALS))
         return normalise_text(text.replace("\t", " "))  # a glyph has no width of its own for each place
 
 
