@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any
 
 import numpy as np
@@ -243,20 +243,21 @@ def names_of_texts(handles: Sequence[int]) -> dict[int, int]:
     calls, found = pdfium_calls(), dict[int, int]()
     counts = [*map(calls.count_marks, handles)]  # none, or those of a tagged document, which nearly all have no name
     for number in range(max(counts, default=0)):
-        marked = [handle for handle, count in zip(handles, counts, strict=True) if count > number]
+        marked = [*compress(handles, map(number.__lt__, counts))]
         marks = [*map(calls.mark, marked, repeat(number))]
-        are_names = map(calls.kind_in_mark, marks, repeat(_NAME))
-        found.update(
-            (handle, mark) for handle, mark, is_name in zip(marked, marks, are_names, strict=True) if is_name > 0
-        )
+        are_names = map((0).__lt__, map(calls.kind_in_mark, marks, repeat(_NAME)))
+        found.update(compress(zip(marked, marks, strict=True), are_names))
     return found
 
 
-def text_of_name(mark: int) -> str:
-    """What one of `names_of_texts` says."""
-    size, buffer = ctypes.c_ulong(), ctypes.create_string_buffer(_LONGEST_NAME)
-    pdfium_calls().text_in_mark(mark, _NAME, ctypes.addressof(buffer), _LONGEST_NAME, ctypes.addressof(size))
-    return buffer.raw[: min(size.value, _LONGEST_NAME)].decode("utf-16-le", "replace").rstrip("\0")
+def texts_of_names(marks: Iterable[int], least: int) -> dict[int, str]:
+    """What those of `names_of_texts` say that have this many characters or more, by address."""
+    size, buffer, found = ctypes.c_ulong(), ctypes.create_string_buffer(_LONGEST_NAME), dict[int, str]()
+    read, at, at_size = pdfium_calls().text_in_mark, ctypes.addressof(buffer), ctypes.addressof(size)
+    for mark in marks:
+        if read(mark, _NAME, at, _LONGEST_NAME, at_size) and 2 * least < size.value <= _LONGEST_NAME:
+            found[mark] = ctypes.string_at(at, size.value).decode("utf-16-le", "replace").rstrip("\0")
+    return found
 
 
 def last_clip(handle: int) -> tuple[float, ...]:

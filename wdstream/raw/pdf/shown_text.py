@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wdstream.raw.pdf.annotations import place_annotations
 from wdstream.raw.pdf.blanks import is_blank_code
-from wdstream.raw.pdf.calls import names_of_texts, pdfium_calls, text_of_name
+from wdstream.raw.pdf.calls import names_of_texts, pdfium_calls, texts_of_names
 from wdstream.raw.pdf.characters import PUT_IN_SPACE, reordered
 from wdstream.raw.pdf.document import PdfPage
 from wdstream.raw.pdf.layer import TextLayer
@@ -90,8 +90,9 @@ def _false_names(page: PdfPage, objects: PageObjects, size: Size) -> dict[int, i
     of other scripts are what the picture shows."""
     handles = objects.found_texts.handles
     names = names_of_texts(handles)
-    said = {mark: _letters(text_of_name(mark)) for mark in {*names.values()}}
-    said = {mark: name for mark, name in said.items() if len(name) >= _LEAST_NAMED and _is_compared(name)}
+    long = texts_of_names({*names.values()}, least=_LEAST_NAMED) if names else {}
+    said = {mark: letters for mark, name in long.items() if len(letters := _letters(name)) >= _LEAST_NAMED}
+    said = {mark: letters for mark, letters in said.items() if _is_compared(letters)}
     if not said:
         return {}
     font_of = dict(zip(handles, map(pdfium_calls().font, handles), strict=True))
